@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace espalier {
+
+/// The whole of a file.
+///
+/// \param max_bytes    a larger file is refused before anything is read
+/// \throws InputError  if it is missing, not a regular file, unreadable or too large
+std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes = 1ULL << 30);
+
+/// A file mapped read-only into memory; nothing is read before it is touched.
+class MappedFile {
+ public:
+  /// \throws InputError if the file is missing, not a regular file or cannot be mapped
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  [[nodiscard]] std::span<const std::byte> bytes() const { return {data_, size_}; }
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// A file that appears whole or not at all: bytes go to a hidden temporary file beside it, which
+/// `commit` syncs and renames. Without `commit` the destructor removes the temporary file.
+class OutputFile {
+ public:
+  /// \param force        replace an existing file; without it an existing one is refused
+  /// \throws InputError  if the path exists (without force) or its folder cannot be written
+  OutputFile(std::filesystem::path path, bool force);
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  /// \throws InputError on a full or failing disk, naming the file and the system's reason
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text);
+  /// Where in the file the next byte goes.
+  [[nodiscard]] std::uint64_t position() const { return position_; }
+  void commit();
+
+ private:
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;
+  int descriptor_ = -1;
+  std::uint64_t position_ = 0;
+};
+
+/// Writes a text file whole or not at all.
+void write_file(const std::filesystem::path& path, std::string_view text, bool force);
+
+/// A folder that appears whole or not at all: files are written into a hidden temporary folder
+/// beside it, which `commit` renames into place. Without `commit` nothing is left behind.
+class OutputDirectory {
+ public:
+  /// \param force        replace an existing folder; without it an existing path is refused
+  ///                     (an empty folder is accepted)
+  /// \throws InputError  if the path exists (without force) or its parent cannot be written
+  OutputDirectory(std::filesystem::path path, bool force);
+  ~OutputDirectory();
+  OutputDirectory(const OutputDirectory&) = delete;
+  OutputDirectory& operator=(const OutputDirectory&) = delete;
+
+  /// Where to write: the temporary folder.
+  [[nodiscard]] const std::filesystem::path& path() const { return temporary_; }
+  void commit();
+
+ private:
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;
+  bool force_;
+};
+
+}  // namespace espalier

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
+#include "espalier/base/error.h"
+
+namespace espalier::test {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string slurp(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream out;
+  out << in.rdbuf();
+  return out.str();
+}
+
+}  // namespace
+
+TemporaryDirectory::TemporaryDirectory() {
+  std::string pattern = (fs::temp_directory_path() / "espalier-test-XXXXXX").string();
+  if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed: " + pattern);
+  path_ = pattern;
+}
+
+TemporaryDirectory::~TemporaryDirectory() {
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
+}
+
+fs::path fixture(const std::string& name) { return fs::path(ESPALIER_FIXTURES) / name; }
+
+std::optional<fs::path> test_data() {
+  const char* folder = std::getenv("ESPALIER_TEST_DATA");
+  if (folder == nullptr || *folder == '\0') return std::nullopt;
+  return fs::path(folder);
+}
+
+std::string input_error(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  ADD_FAILURE() << "wanted an InputError, none was thrown";
+  return {};
+}
+
+CommandResult run_command(const std::vector<std::string>& arguments) {
+  const TemporaryDirectory scratch;
+  const fs::path out = scratch / "out";
+  const fs::path err = scratch / "err";
+  const pid_t child = fork();
+  if (child == 0) {
+    const int out_file = open(out.c_str(), O_WRONLY | O_CREAT, 0600);
+    const int err_file = open(err.c_str(), O_WRONLY | O_CREAT, 0600);
+    dup2(out_file, STDOUT_FILENO);
+    dup2(err_file, STDERR_FILENO);
+    std::vector<char*> argv;
+    for (const std::string& argument : arguments)
+      argv.push_back(const_cast<char*>(argument.c_str()));
+    argv.push_back(nullptr);
+    execvp(argv[0], argv.data());
+    _exit(127);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return {.exit_code = code, .out = slurp(out), .err = slurp(err)};
+}
+
+CommandResult run_espalier(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), std::string(ESPALIER_BIN) + "/espalier");
+  return run_command(arguments);
+}
+
+std::vector<std::pair<std::string, std::string>> snapshot(const fs::path& folder) {
+  std::vector<std::pair<std::string, std::string>> files;
+  if (!fs::exists(folder)) return files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    const std::string name = fs::relative(entry.path(), folder).string();
+    files.emplace_back(name, entry.is_regular_file() ? slurp(entry.path()) : "");
+  }
+  std::ranges::sort(files);
+  return files;
+}
+
+}  // namespace espalier::test

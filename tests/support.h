@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace espalier::test {
+
+/// A folder that is gone after the test.
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory();
+  ~TemporaryDirectory();
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// The committed fixture of that name, e.g. "models/gqa".
+std::filesystem::path fixture(const std::string& name);
+
+/// Real pictures, questions and Qwen's vocabulary: the folder that ESPALIER_TEST_DATA names, if
+/// it is set. A test that needs it says so with GTEST_SKIP and goes.
+std::optional<std::filesystem::path> test_data();
+
+/// The message of the InputError that `action` must throw; fails the test when it throws none.
+std::string input_error(const std::function<void()>& action);
+
+/// What a command did.
+struct CommandResult {
+  int exit_code;
+  std::string out;
+  std::string err;
+};
+
+/// Runs a program with arguments and waits; no shell.
+CommandResult run_command(const std::vector<std::string>& arguments);
+
+/// Runs `espalier` as built, with these arguments.
+CommandResult run_espalier(std::vector<std::string> arguments);
+
+/// Every file below a folder, by relative path, with its bytes: to prove that a folder did not
+/// change.
+std::vector<std::pair<std::string, std::string>> snapshot(const std::filesystem::path& folder);
+
+}  // namespace espalier::test
