@@ -39,6 +39,12 @@ TemporaryDirectory::~TemporaryDirectory() {
   fs::remove_all(path_, ignored);
 }
 
+void write_quickly(const fs::path& path, std::string_view bytes) {
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  if (!out.flush()) throw std::runtime_error("cannot write " + path.string());
+}
+
 fs::path fixture(const std::string& name) { return fs::path(ESPALIER_FIXTURES) / name; }
 
 std::optional<fs::path> test_data() {

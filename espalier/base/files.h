@@ -10,6 +10,11 @@
 
 namespace espalier {
 
+/// Whether a path leads to something; a link that leads nowhere does not.
+///
+/// \throws InputError  if the system does not say, e.g. for want of permission
+bool path_exists(const std::filesystem::path& path);
+
 /// The whole of a file.
 ///
 /// \param max_bytes    a larger file is refused before anything is read
@@ -42,7 +47,7 @@ class OutputFile {
  public:
   /// \param force        replace an existing file; without it an existing one is refused
   /// \throws InputError  if the path exists (without force) or its folder cannot be written
-  OutputFile(std::filesystem::path path, bool force);
+  OutputFile(const std::filesystem::path& path, bool force);
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
@@ -52,13 +57,18 @@ class OutputFile {
   void write(std::string_view text);
   /// Where in the file the next byte goes.
   [[nodiscard]] std::uint64_t position() const { return position_; }
+  /// Puts the file in its place; call once, last.
+  /// \throws InputError on a full or failing disk, or (without force) if the path has appeared
+  ///                    meanwhile
   void commit();
 
  private:
   std::filesystem::path path_;
   std::filesystem::path temporary_;
+  bool force_;
   int descriptor_ = -1;
   std::uint64_t position_ = 0;
+  std::uint64_t flushed_ = 0;  ///< bytes that the system was already asked to put on the disk
 };
 
 /// Writes a text file whole or not at all.
@@ -71,13 +81,17 @@ class OutputDirectory {
   /// \param force        replace an existing folder; without it an existing path is refused
   ///                     (an empty folder is accepted)
   /// \throws InputError  if the path exists (without force) or its parent cannot be written
-  OutputDirectory(std::filesystem::path path, bool force);
+  OutputDirectory(const std::filesystem::path& path, bool force);
   ~OutputDirectory();
   OutputDirectory(const OutputDirectory&) = delete;
   OutputDirectory& operator=(const OutputDirectory&) = delete;
 
   /// Where to write: the temporary folder.
   [[nodiscard]] const std::filesystem::path& path() const { return temporary_; }
+  /// Puts the folder in its place; call once, last. The old folder is deleted only after the new
+  /// one stands.
+  /// \throws InputError on a full or failing disk, or (without force) if the path has been filled
+  ///                    meanwhile; what stood there is then as it was
   void commit();
 
  private:

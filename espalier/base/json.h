@@ -42,6 +42,7 @@ class JsonObject {
 
   /// Marks keys that cannot matter to the computation as read.
   void ignore(std::initializer_list<std::string_view> keys) const;
+  /// A key that is null says nothing and is let pass.
   /// \throws InputError naming the keys that nobody has read or ignored
   void refuse_unread() const;
   [[nodiscard]] const std::string& place() const { return place_; }

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 
 namespace espalier {
+
+/// 128 bits; the compilers have it, ISO C++ does not.
+__extension__ using UInt128 = unsigned __int128;
 
 /// PCG64 (PCG XSL RR 128/64 of O'Neill 2014): small, fast, and the same on every machine. The
 /// standard library's distributions differ between implementations, so we bring our own.
@@ -18,8 +20,8 @@ class Random {
   std::uint64_t below(std::uint64_t n);  ///< uniform in [0, n) without bias; n > 0
 
  private:
-  unsigned __int128 state_;
-  unsigned __int128 increment_;
+  UInt128 state_;
+  UInt128 increment_;
   double spare_ = 0.0;
   bool has_spare_ = false;
 };

@@ -44,7 +44,8 @@ class SafetensorsFile {
     return tensors_;
   }
   [[nodiscard]] const std::map<std::string, std::string>& metadata() const { return metadata_; }
-  /// The tensor's bytes inside the mapping; valid as long as this object.
+  /// The tensor's bytes inside the mapping, row-major and little-endian; valid as long as this
+  /// object. Aligned to its element only where the file's writer saw to that, as ours does.
   /// \throws InputError if there is no such tensor
   [[nodiscard]] std::span<const std::byte> bytes(std::string_view name) const;
   [[nodiscard]] const std::filesystem::path& path() const { return file_.path(); }
@@ -61,7 +62,11 @@ struct TensorSpec {
   std::string name;
   DType dtype;
   std::vector<std::int64_t> shape;
+  bool operator==(const TensorSpec&) const = default;
 };
+
+/// Bytes of a tensor's data.
+[[nodiscard]] std::uint64_t size_in_bytes(const TensorSpec& tensor);
 
 /// Writes a safetensors file as a stream: the header from the list, then the tensors' bytes, in
 /// the order of the list. Nothing appears at the path before `finish`.
@@ -69,7 +74,8 @@ class SafetensorsWriter {
  public:
   /// \param force        replace an existing file
   /// \throws InputError  if the path exists (without force), or cannot be written
-  SafetensorsWriter(std::filesystem::path path, std::vector<TensorSpec> tensors, bool force = false,
+  SafetensorsWriter(const std::filesystem::path& path, const std::vector<TensorSpec>& tensors,
+                    bool force = false,
                     const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
   /// The next bytes of the data block; a tensor may come in several pieces.

@@ -69,6 +69,9 @@ struct Qwen3VLConfig {
 /// \throws InputError  naming source, key, what was wanted and what was found
 Qwen3VLConfig parse_config(const nlohmann::json& json, const std::string& source);
 
+/// Everything that parse_config refuses in a configuration, one message each; empty if nothing.
+std::vector<std::string> config_problems(const nlohmann::json& json, const std::string& source);
+
 /// Reads `config.json` of a checkpoint directory.
 Qwen3VLConfig read_config(const std::filesystem::path& folder);
 

@@ -31,6 +31,10 @@ class Weights {
   }
 
  private:
+  void add_file(const std::filesystem::path& path);
+  void add_shards(const std::filesystem::path& index);
+  [[nodiscard]] const SafetensorsFile& file_of(std::string_view name) const;
+
   std::vector<std::shared_ptr<const SafetensorsFile>> files_;
   std::map<std::string, std::size_t, std::less<>> place_;  ///< name -> index into files_
 };
@@ -43,7 +47,8 @@ struct ModelDirectory {
   Weights weights;
 };
 
-/// Opens a checkpoint directory. Touches no weight.
+/// Opens a checkpoint directory. Touches no weight, except to compare a separate head that stands
+/// beside tied embeddings.
 ///
 /// \throws InputError  for a missing, surplus, misshapen or mixed-type tensor, for a separate head
 ///                     beside tied embeddings that differs from them, for a missing head

@@ -38,7 +38,8 @@ struct ChatOptions {
 };
 
 /// Checks that the folder's chat template is Qwen3-VL-Instruct's, which we implement as code: by
-/// content, in chat_template.json, chat_template.jinja or tokenizer_config.json.
+/// content, in chat_template.json, chat_template.jinja or tokenizer_config.json. Line ends of DOS,
+/// and up to two at the end, which Jinja drops, make no difference.
 ///
 /// \throws InputError if there is none, two differ, or it is another template
 void check_chat_template(const std::filesystem::path& folder);

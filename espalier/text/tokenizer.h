@@ -20,10 +20,13 @@ struct AddedToken {
   bool operator==(const AddedToken&) const = default;
 };
 
-/// What a text that is encoded may become.
+/// What a text that is encoded may become. Added tokens that are not special (`<think>`) become
+/// their ids in every mode, as in the reference.
 enum class SpecialTokens {
-  Parse,   ///< special tokens in the text become their ids (the reference's default)
-  Plain,   ///< special tokens in the text are spelled out like any other text
+  Parse,  ///< special tokens in the text become their ids (the reference's default)
+  /// Special tokens and the tool tags, which the chat template writes too, are spelled out, each by
+  /// itself: the ids of the reference's `sanitize_control_tokens`.
+  Plain,
   Refuse,  ///< a special token in the text is an InputError that names it and both remedies
 };
 
@@ -34,9 +37,9 @@ class Tokenizer {
   /// Reads `tokenizer.json` if the folder has one, else `vocab.json` + `merges.txt` with the added
   /// tokens of `tokenizer_config.json`.
   ///
-  /// \throws InputError  for a missing or broken file, another kind of tokenizer (model,
-  /// normalizer,
-  ///                     pre-tokenizer), merges of unknown tokens, ids that collide
+  /// \throws InputError  for a missing or broken file, another kind of tokenizer (its model,
+  ///                     normalizer or pre-tokenizer), merges of unknown tokens, ids that collide
+  ///                     or that other readers would number anew
   static Tokenizer read(const std::filesystem::path& folder);
 
   Tokenizer(Tokenizer&&) noexcept;
@@ -46,8 +49,7 @@ class Tokenizer {
   /// Token ids of a text.
   ///
   /// \throws InputError  if the text is not valid UTF-8 (with the byte's offset), or holds a
-  /// special
-  ///                     token and `special` is Refuse
+  ///                     special token and `special` is Refuse
   [[nodiscard]] std::vector<std::int64_t> encode(std::string_view text,
                                                  SpecialTokens special) const;
 
@@ -89,9 +91,12 @@ class StreamDecoder {
   std::string waiting_;
 };
 
-/// Writes the files of a tokenizer of 256 byte tokens (ids 0..255) without merges, in the style of
-/// the released checkpoints: vocab.json, an empty merges.txt, tokenizer_config.json. The added
-/// tokens stand in vocab.json too, so that every reader gives them these ids.
+/// Writes the files of a tokenizer of 256 byte tokens (a byte's value is its id) without merges, in
+/// the style of the released checkpoints: vocab.json, an empty merges.txt, tokenizer_config.json
+/// and chat_template.json. The added tokens stand in vocab.json too, so that every reader gives
+/// them these ids.
+///
+/// \throws InputError if a file exists or cannot be written, or an id is below 256 or repeats
 void write_byte_tokenizer(const std::filesystem::path& folder,
                           std::span<const AddedToken> added_tokens);
 

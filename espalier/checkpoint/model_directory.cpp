@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "espalier/checkpoint/model_directory.h"
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "espalier/base/error.h"
+#include "espalier/base/files.h"
+#include "espalier/base/hash.h"
+#include "espalier/base/json.h"
+#include "espalier/checkpoint/side_files.h"
+
+namespace espalier {
+
+using nlohmann::json;
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view kHead = "lm_head.weight";
+constexpr std::string_view kEmbedding = "model.language_model.embed_tokens.weight";
+
+/// A broken checkpoint may miss every tensor; a reader wants to see the first few.
+constexpr std::size_t kShownProblems = 20;
+
+/// The index: which shard has which tensor.
+std::map<std::string, std::string> read_weight_map(const fs::path& path) {
+  const json value = read_json(path);
+  const JsonObject index(value, path.string());
+  const JsonObject weight_map = index.object("weight_map");
+  std::map<std::string, std::string> shard_of;
+  for (const auto& item : index.at("weight_map").items()) {
+    const std::string shard = weight_map.string(item.key());
+    require(fs::path(shard).filename() == shard && shard.ends_with(".safetensors"),
+            "{}: {}: wanted the name of a .safetensors file in the same folder, found \"{}\"",
+            weight_map.place(), item.key(), shard);
+    shard_of.emplace(item.key(), shard);
+  }
+  require(!shard_of.empty(), "{}: wanted at least one tensor, found none", weight_map.place());
+  return shard_of;
+}
+
+std::string shape_text(const std::vector<std::int64_t>& shape) { return json(shape).dump(); }
+
+/// What is wrong with one tensor that is there; empty if nothing.
+std::string tensor_problem(const ExpectedTensor& wanted, const TensorInfo& found, DType dtype) {
+  if (found.shape != wanted.shape) {
+    return fmt::format("{}: wanted shape {}, found {}", wanted.name, shape_text(wanted.shape),
+                       shape_text(found.shape));
+  }
+  if (found.dtype != dtype) {
+    return fmt::format("{}: wanted {} as config.json declares, found {}", wanted.name,
+                       name_of(dtype), name_of(found.dtype));
+  }
+  return {};
+}
+
+/// A head beside tied embeddings is harmless only as a copy of them: the reference uses it.
+std::string tied_head_problem(const Weights& weights) {
+  if (!weights.has(kEmbedding)) return {};  // is reported as missing
+  const TensorInfo& head = weights.info(kHead);
+  const TensorInfo& embedding = weights.info(kEmbedding);
+  if (head.shape == embedding.shape && head.dtype == embedding.dtype &&
+      std::ranges::equal(weights.bytes(kHead), weights.bytes(kEmbedding))) {
+    return {};
+  }
+  return fmt::format(
+      "{}: wanted no tensor or a copy of {} (tie_word_embeddings is true), found other values; set "
+      "tie_word_embeddings to false if the head is the model's own",
+      kHead, kEmbedding);
+}
+
+std::string missing_problem(const std::string& name) {
+  return name == kHead
+             ? fmt::format(
+                   "{}: is missing although tie_word_embeddings is false; set it to true in "
+                   "config.json if the head is tied",
+                   name)
+             : fmt::format("{}: is missing", name);
+}
+
+/// Everything that keeps these weights from being the configuration's.
+std::vector<std::string> weight_problems(const Qwen3VLConfig& config, const Weights& weights) {
+  std::vector<std::string> problems;
+  std::set<std::string, std::less<>> expected;
+  for (const ExpectedTensor& tensor : expected_tensors(config)) {
+    expected.insert(tensor.name);
+    std::string problem = weights.has(tensor.name)
+                              ? tensor_problem(tensor, weights.info(tensor.name), config.dtype)
+                              : missing_problem(tensor.name);
+    if (!problem.empty()) problems.push_back(std::move(problem));
+  }
+  for (const std::string& name : weights.names()) {
+    if (expected.contains(name)) continue;
+    std::string problem = name == kHead
+                              ? tied_head_problem(weights)
+                              : fmt::format("{}: is not a tensor of this configuration", name);
+    if (!problem.empty()) problems.push_back(std::move(problem));
+  }
+  return problems;
+}
+
+/// Runs a check and adds what it refuses.
+bool attempt(std::vector<std::string>& problems, const std::function<void()>& check) {
+  try {
+    check();
+    return true;
+  } catch (const InputError& error) {
+    problems.emplace_back(error.what());
+    return false;
+  }
+}
+
+void check_is_folder(const fs::path& folder) {
+  const bool there = path_exists(folder);
+  require(there && fs::is_directory(folder), "{}: wanted a checkpoint folder, found {}",
+          folder.string(), there ? "a file" : "nothing there");
+}
+
+void find_weight_problems(const fs::path& folder, const std::optional<Qwen3VLConfig>& config,
+                          std::vector<std::string>& problems) {
+  attempt(problems, [&] {
+    const Weights weights(folder);
+    if (!config) return;
+    std::vector<std::string> found = weight_problems(*config, weights);
+    const std::size_t all = found.size();
+    found.resize(std::min(all, kShownProblems));
+    for (const std::string& problem : found) {
+      problems.push_back(fmt::format("{}: {}", folder.string(), problem));
+    }
+    if (all > kShownProblems) {
+      problems.push_back(
+          fmt::format("{}: and {} more tensors like these", folder.string(), all - kShownProblems));
+    }
+  });
+}
+
+void check_preprocessor(const fs::path& folder, const std::optional<Qwen3VLConfig>& config) {
+  const PreprocessorConfig pictures = read_preprocessor_config(folder);
+  if (!config) return;
+  const VisionConfig& vision = config->vision;
+  const std::array<std::tuple<std::string_view, std::int64_t, std::int64_t>, 3> pairs{
+      {{"patch_size", vision.patch_size, pictures.patch_size},
+       {"temporal_patch_size", vision.temporal_patch_size, pictures.temporal_patch_size},
+       {"merge_size", vision.spatial_merge_size, pictures.merge_size}}};
+  for (const auto& [key, wanted, found] : pairs) {
+    require(wanted == found, "{}: the preprocessor's {}: wanted {} as in config.json, found {}",
+            folder.string(), key, wanted, found);
+  }
+}
+
+void check_generation(const fs::path& folder, const std::optional<Qwen3VLConfig>& config) {
+  const GenerationConfig generation = read_generation_config(folder);
+  if (!config) return;
+  for (const std::int64_t id : generation.eos_token_ids) {
+    require(id < config->text.vocab_size,
+            "{}: generation_config.json: eos_token_id: wanted ids below vocab_size = {}, found {}",
+            folder.string(), config->text.vocab_size, id);
+  }
+}
+
+void check_tokenizer(const fs::path& folder) {
+  const auto there = [&](const char* name) { return path_exists(folder / name); };
+  require(there("tokenizer.json") ||
+              (there("vocab.json") && there("merges.txt") && there("tokenizer_config.json")),
+          "{}: wanted a tokenizer (tokenizer.json, or vocab.json, merges.txt and "
+          "tokenizer_config.json), found {}",
+          folder.string(), there("vocab.json") ? "only a part of these" : "none");
+}
+
+void check_template_is_there(const fs::path& folder) {
+  if (path_exists(folder / "chat_template.jinja") || path_exists(folder / "chat_template.json")) {
+    return;
+  }
+  const fs::path path = folder / "tokenizer_config.json";
+  if (path_exists(path)) {
+    const json value = read_json(path);
+    if (JsonObject(value, path.string()).has("chat_template")) return;
+  }
+  throw InputError(fmt::format(
+      "{}: wanted a chat template (chat_template.jinja, chat_template.json, or in "
+      "tokenizer_config.json), found none; copy it from the model that this one was made from",
+      folder.string()));
+}
+
+void hash_text(Sha256& hash, std::string_view text) {
+  hash.update(fmt::format("{}:", text.size()));  // the length keeps neighbours apart
+  hash.update(text);
+}
+
+}  // namespace
+
+Weights::Weights(const fs::path& folder) {
+  const fs::path single = folder / "model.safetensors";
+  const fs::path index = folder / "model.safetensors.index.json";
+  const bool has_single = path_exists(single);
+  const bool has_index = path_exists(index);
+  require(
+      !has_single || !has_index,
+      "{}: wanted model.safetensors or model.safetensors.index.json, found both; remove the one "
+      "that is out of date",
+      folder.string());
+  require(has_single || has_index,
+          "{}: wanted model.safetensors or model.safetensors.index.json, found neither{}",
+          folder.string(),
+          path_exists(folder / "pytorch_model.bin") ||
+                  path_exists(folder / "pytorch_model.bin.index.json")
+              ? "; convert the pytorch_model.bin to safetensors"
+              : "");
+  if (has_single) {
+    add_file(single);
+  } else {
+    add_shards(index);
+  }
+}
+
+void Weights::add_file(const fs::path& path) {
+  files_.push_back(std::make_shared<const SafetensorsFile>(path));
+  for (const auto& [name, info] : files_.back()->tensors()) {
+    const auto [place, inserted] = place_.emplace(name, files_.size() - 1);
+    require(inserted, "{}: {}: is in {} too", path.string(), name,
+            inserted ? "" : files_[place->second]->path().filename().string());
+  }
+}
+
+void Weights::add_shards(const fs::path& index) {
+  const std::map<std::string, std::string> shard_of = read_weight_map(index);
+  std::set<std::string> shards;
+  for (const auto& [name, shard] : shard_of) shards.insert(shard);
+  for (const std::string& shard : shards) {
+    const fs::path path = index.parent_path() / shard;
+    require(path_exists(path), "{}: names the shard {}, which is missing; fetch it again",
+            index.string(), shard);
+    add_file(path);
+  }
+  for (const auto& [name, shard] : shard_of) {
+    const auto found = place_.find(name);
+    require(found != place_.end() && files_[found->second]->path().filename() == shard,
+            "{}: {}: wanted in {}, found {}", index.string(), name, shard,
+            found == place_.end()
+                ? "nowhere"
+                : fmt::format("in {}", files_[found->second]->path().filename().string()));
+  }
+  for (const auto& [name, file] : place_) {
+    require(shard_of.contains(name), "{}: {}: is in {} but not in the index", index.string(), name,
+            files_[file]->path().filename().string());
+  }
+}
+
+const SafetensorsFile& Weights::file_of(std::string_view name) const {
+  const auto found = place_.find(name);
+  require(found != place_.end(), "{}: there is no tensor \"{}\"",
+          files_.front()->path().parent_path().string(), name);
+  return *files_[found->second];
+}
+
+const TensorInfo& Weights::info(std::string_view name) const {
+  return file_of(name).tensors().find(name)->second;
+}
+
+std::span<const std::byte> Weights::bytes(std::string_view name) const {
+  return file_of(name).bytes(name);
+}
+
+std::vector<std::string> Weights::names() const {
+  std::vector<std::string> names;
+  names.reserve(place_.size());
+  for (const auto& [name, file] : place_) names.push_back(name);
+  return names;
+}
+
+ModelDirectory open_model_directory(const fs::path& folder) {
+  check_is_folder(folder);
+  ModelDirectory model{.path = folder, .config = read_config(folder), .weights = Weights(folder)};
+  const std::vector<std::string> problems = weight_problems(model.config, model.weights);
+  if (!problems.empty()) {
+    throw InputError(
+        problems.size() == 1
+            ? fmt::format("{}: {}", folder.string(), problems.front())
+            : fmt::format("{}: {} (and {} more tensors are wrong; `espalier inspect` lists them)",
+                          folder.string(), problems.front(), problems.size() - 1));
+  }
+  return model;
+}
+
+std::vector<std::string> find_problems(const fs::path& folder) {
+  std::vector<std::string> problems;
+  if (!attempt(problems, [&] { check_is_folder(folder); })) return problems;
+  std::optional<Qwen3VLConfig> config;
+  attempt(problems, [&] {
+    const fs::path path = folder / "config.json";
+    const json value = read_json(path);
+    problems = config_problems(value, path.string());
+    if (problems.empty()) config = parse_config(value, path.string());
+  });
+  find_weight_problems(folder, config, problems);
+  attempt(problems, [&] { check_preprocessor(folder, config); });
+  attempt(problems, [&] { check_generation(folder, config); });
+  attempt(problems, [&] { check_tokenizer(folder); });
+  attempt(problems, [&] { check_template_is_there(folder); });
+  return problems;
+}
+
+std::string fingerprint(const ModelDirectory& model) {
+  constexpr std::size_t kEdgeBytes = 4096;
+  Sha256 hash;
+  hash_text(hash, to_json(model.config).dump());
+  std::vector<ExpectedTensor> tensors = expected_tensors(model.config);
+  std::ranges::sort(tensors, {}, &ExpectedTensor::name);
+  for (const ExpectedTensor& tensor : tensors) {
+    const std::span<const std::byte> bytes = model.weights.bytes(tensor.name);
+    const std::size_t edge = std::min(bytes.size(), kEdgeBytes);
+    hash_text(hash, tensor.name);
+    hash_text(hash, name_of(model.weights.info(tensor.name).dtype));
+    hash_text(hash, shape_text(tensor.shape));
+    hash.update(bytes.first(edge));
+    hash.update(bytes.last(edge));
+  }
+  return hash.finish();
+}
+
+}  // namespace espalier

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace espalier {
+
+/// `espalier inspect MODEL`
+struct InspectArguments {
+  std::filesystem::path model;
+  bool json = false;
+};
+
+/// `espalier init OUT --preset NAME`
+struct InitArguments {
+  std::filesystem::path out;
+  std::string preset;
+  std::optional<std::filesystem::path> tokenizer;
+  std::uint64_t seed = 0;
+  bool force = false;
+  bool quiet = false;
+};
+
+/// Where and how a model runs; shared by the commands that run one.
+struct RunArguments {
+  std::string device = "cpu";
+  std::string dtype;  ///< "float32", "bfloat16", or empty: as stored
+  int threads = 0;    ///< 0: all cores
+};
+
+/// A prompt with its pictures; shared by the commands that take one.
+struct PromptArguments {
+  std::vector<std::filesystem::path> images;
+  std::string prompt;
+  std::string system;
+  std::string special_tokens = "refuse";  ///< "refuse", "plain" or "parse"
+};
+
+/// `espalier generate MODEL --image I --prompt T`
+struct GenerateArguments {
+  std::filesystem::path model;
+  PromptArguments prompt;
+  RunArguments run;
+  std::int64_t max_new_tokens = 128;
+  bool greedy = false;
+  bool sample = false;
+  std::optional<double> temperature;
+  std::optional<std::int64_t> top_k;
+  std::optional<double> top_p;
+  std::optional<double> repetition_penalty;
+  std::uint64_t seed = 0;
+  bool json = false;
+  bool quiet = false;
+};
+
+/// `espalier trace MODEL --image I --prompt T --out F`
+struct TraceArguments {
+  std::filesystem::path model;
+  PromptArguments prompt;
+  RunArguments run;
+  std::filesystem::path out;
+  std::int64_t max_new_tokens = 0;
+  bool all_logits = false;
+  bool force = false;
+  bool quiet = false;
+};
+
+/// A text that was asked for: help or the version.
+struct HelpText {
+  std::string text;
+};
+
+using Arguments =
+    std::variant<HelpText, InspectArguments, InitArguments, GenerateArguments, TraceArguments>;
+
+/// Understands a command line.
+///
+/// \throws InputError for an unknown command or option (with the nearest one), a missing or bad
+/// value
+Arguments parse_arguments(int argc, const char* const* argv);
+
+}  // namespace espalier

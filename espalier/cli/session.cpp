@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "espalier/cli/session.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <thread>
+
+#include "espalier/base/error.h"
+#include "espalier/model/load.h"
+#include "espalier/text/chat_template.h"
+
+namespace espalier {
+
+namespace {
+
+SpecialTokens special_tokens_of(const std::string& name) {
+  if (name == "plain") return SpecialTokens::Plain;
+  if (name == "parse") return SpecialTokens::Parse;
+  return SpecialTokens::Refuse;
+}
+
+std::optional<at::ScalarType> scalar_type_named(const std::string& name) {
+  if (name.empty()) return std::nullopt;
+  return name == "float32" ? at::kFloat : at::kBFloat16;
+}
+
+}  // namespace
+
+Session open_session(const std::filesystem::path& model, const RunArguments& run) {
+  at::set_num_threads(run.threads > 0 ? run.threads
+                                      : static_cast<int>(std::thread::hardware_concurrency()));
+  const at::Device device = open_device(run.device);
+  const ModelDirectory directory = open_model_directory(model);
+  check_chat_template(model);
+  return {
+      .tokenizer = Tokenizer::read(model),
+      .preprocessor = read_preprocessor_config(model),
+      .generation = read_generation_config(model),
+      .model = load_model(directory, {.device = device, .dtype = scalar_type_named(run.dtype)})};
+}
+
+ModelInput encode_prompt(const Session& session, const PromptArguments& prompt) {
+  std::vector<Message> messages;
+  if (!prompt.system.empty()) {
+    messages.push_back({.role = Message::Role::System, .parts = {TextPart{prompt.system}}});
+  }
+  Message user{.role = Message::Role::User, .parts = {}};
+  std::vector<Image> images;
+  std::vector<std::string> names;
+  for (const auto& path : prompt.images) {
+    user.parts.emplace_back(ImagePart{});
+    images.push_back(read_image(path));
+    names.push_back(path.string());
+  }
+  user.parts.emplace_back(TextPart{prompt.prompt});
+  messages.push_back(std::move(user));
+
+  const PreprocessorConfig& preprocessor = session.preprocessor;
+  const EncoderOptions options{
+      .limits = {.factor = static_cast<int>(preprocessor.patch_size * preprocessor.merge_size),
+                 .min_pixels = preprocessor.min_pixels,
+                 .max_pixels = preprocessor.max_pixels},
+      .patch_size = static_cast<int>(preprocessor.patch_size),
+      .merge_size = static_cast<int>(preprocessor.merge_size),
+      .image_token_id = session.model.config.image_token_id,
+      .chat = {.add_generation_prompt = true,
+               .special_tokens = special_tokens_of(prompt.special_tokens)}};
+  return to_input({encode(session.tokenizer, messages, std::move(images), names, options)},
+                  session.model.config, preprocessor);
+}
+
+}  // namespace espalier

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "espalier/model/attention.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <atomic>
+#include <optional>
+
+#include "espalier/base/error.h"
+#include "espalier/model/attention_avx512.h"
+#include "espalier/model/dispatch.h"
+
+namespace espalier {
+namespace {
+
+/// Up to so many tokens read K and V where they lie; packing pays only where more do.
+constexpr int64_t kFewTokens = 4;
+constexpr int64_t kFewRows = 64;
+
+void check(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+           const AttentionOptions& options) {
+  assume(q.dim() == 3 && k.dim() == 3 && v.dim() == 3, "q, k and v are [tokens, heads, D]");
+  assume(k.sizes() == v.sizes() && k.size(2) == q.size(2), "q, k and v belong together");
+  assume(k.size(1) > 0 && q.size(1) % k.size(1) == 0, "the kv heads divide the query heads");
+  assume(!options.causal || k.size(0) >= q.size(0), "causal queries are the last positions");
+}
+
+/// Whether the kernel of our own takes this: it knows no odd and no empty dimension.
+bool ours(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+          const AttentionOptions& options) {
+  const auto fits = [](const at::Tensor& x) {
+    return readable(x) && x.scalar_type() == at::kBFloat16;
+  };
+  return has_avx512_bf16() && fits(q) && fits(k) && fits(v) && q.numel() > 0 && k.numel() > 0 &&
+         q.size(2) % 2 == 0 && options.scale > 0;
+}
+
+avx512::HeadRows rows_of(const at::Tensor& x) {
+  return {.data = static_cast<const uint16_t*>(x.const_data_ptr()),
+          .token_stride = x.stride(0),
+          .head_stride = x.stride(1)};
+}
+
+at::Tensor bytes(int64_t count) { return at::empty({count}, at::kByte); }
+
+/// Calls task(i, scratch) for i in [0, tasks), each thread taking the next one when it is free:
+/// causal blocks differ in length.
+template <typename Task>
+void for_each_task(int64_t tasks, int64_t scratch_bytes, const Task& task) {
+  std::atomic<int64_t> next = 0;
+  const int64_t threads = std::min<int64_t>(tasks, at::get_num_threads());
+  at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
+    const at::Tensor scratch = bytes(scratch_bytes);
+    for (int64_t thread = begin; thread < end; ++thread) {
+      for (int64_t i = next++; i < tasks; i = next++) task(i, scratch.mutable_data_ptr());
+    }
+  });
+}
+
+struct Operands {
+  avx512::AttentionShape shape;
+  avx512::HeadRows q, k, v;
+};
+
+void attend_few(const Operands& of, uint16_t* out) {
+  for_each_task(of.shape.kv_heads, avx512::few_scratch_bytes(of.shape),
+                [&](int64_t kv_head, void* scratch) {
+                  avx512::attend_few(of.shape, of.q, of.k, of.v, kv_head, scratch, out);
+                });
+}
+
+void attend_blocks(const Operands& of, uint16_t* out) {
+  const avx512::AttentionShape& shape = of.shape;
+  const int64_t key_words = avx512::packed_keys_words(shape);
+  const int64_t value_words = avx512::packed_values_words(shape);
+  const at::Tensor packed = bytes(shape.kv_heads * (key_words + value_words) * 4);
+  auto* keys = static_cast<uint32_t*>(packed.mutable_data_ptr());
+  uint32_t* values = keys + shape.kv_heads * key_words;
+  at::parallel_for(0, 2 * shape.kv_heads, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t head = i / 2;
+      if (i % 2 == 0) avx512::pack_keys(shape, of.k, head, keys + head * key_words);
+      if (i % 2 == 1) avx512::pack_values(shape, of.v, head, values + head * value_words);
+    }
+  });
+
+  const int64_t rows = shape.tokens * (shape.heads / shape.kv_heads);
+  const int64_t blocks = (rows + avx512::kBlockRows - 1) / avx512::kBlockRows;
+  for_each_task(blocks * shape.kv_heads, avx512::block_scratch_bytes(shape),
+                [&](int64_t i, void* scratch) {
+                  const int64_t head = i / blocks;
+                  const int64_t block = blocks - 1 - i % blocks;  // the longest first
+                  avx512::attend_block(shape, of.q,
+                                       {.kv_head = head,
+                                        .keys = keys + head * key_words,
+                                        .values = values + head * value_words},
+                                       block, scratch, out);
+                });
+}
+
+}  // namespace
+
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                     const AttentionOptions& options) {
+  check(q, k, v, options);
+  if (!ours(q, k, v, options)) return composed::attention(q, k, v, options);
+
+  const Operands operands{.shape = {.tokens = q.size(0),
+                                    .keys = k.size(0),
+                                    .heads = q.size(1),
+                                    .kv_heads = k.size(1),
+                                    .head_dim = q.size(2),
+                                    .scale = options.scale,
+                                    .causal = options.causal},
+                          .q = rows_of(q),
+                          .k = rows_of(k),
+                          .v = rows_of(v)};
+  at::Tensor out = at::empty({q.size(0), q.size(1) * q.size(2)}, q.options());
+  auto* to = static_cast<uint16_t*>(out.mutable_data_ptr());
+  const int64_t rows_of_group = q.size(0) * q.size(1) / k.size(1);
+  if (q.size(0) <= kFewTokens && rows_of_group <= kFewRows) {
+    attend_few(operands, to);
+  } else {
+    attend_blocks(operands, to);
+  }
+  return out;
+}
+
+namespace composed {
+namespace {
+
+/// [tokens, heads, D] -> [1, heads, tokens, D], a view.
+at::Tensor heads_first(const at::Tensor& x) { return x.transpose(0, 1).unsqueeze(0); }
+
+/// True where query t may see key s. ATen's own causal flag counts from the first key, not from
+/// the last: it holds only where there are as many queries as keys.
+at::Tensor causal_mask(int64_t queries, int64_t keys, at::Device device) {
+  const auto all = at::ones({queries, keys}, at::TensorOptions().dtype(at::kBool).device(device));
+  return all.tril(keys - queries);
+}
+
+}  // namespace
+
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                     const AttentionOptions& options) {
+  const int64_t queries = q.size(0);
+  const int64_t keys = k.size(0);
+  const bool square = options.causal && queries > 1 && queries == keys;
+  std::optional<at::Tensor> mask;
+  if (options.causal && queries > 1 && !square) mask = causal_mask(queries, keys, q.device());
+  const at::Tensor out = at::scaled_dot_product_attention(
+      heads_first(q), heads_first(k), heads_first(v), mask, /*dropout_p=*/0.0, square,
+      options.scale, /*enable_gqa=*/q.size(1) != k.size(1));
+  return out.squeeze(0).transpose(0, 1).reshape({queries, q.size(1) * q.size(2)});
+}
+
+}  // namespace composed
+
+}  // namespace espalier

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "espalier/model/decoder.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "espalier/base/error.h"
+#include "espalier/model/attention.h"
+#include "espalier/model/kernels.h"
+
+namespace espalier {
+
+namespace {
+
+/// Appends rows after the `cached` ones; what the queries may look at is then all of them.
+LayerCache append(LayerCache& cache, std::int64_t cached, const at::Tensor& k,
+                  const at::Tensor& v) {
+  const std::int64_t rows = k.size(0);
+  cache.k.narrow(0, cached, rows).copy_(k);
+  cache.v.narrow(0, cached, rows).copy_(v);
+  return {.k = cache.k.narrow(0, 0, cached + rows), .v = cache.v.narrow(0, 0, cached + rows)};
+}
+
+at::Tensor attend(const DecoderAttention& weights, const LayerContext& context, const at::Tensor& x,
+                  LayerCache* cache) {
+  const TextConfig& config = context.config;
+  const auto heads_of = [&](const Linear& projection) {
+    return apply(projection, x).view({x.size(0), -1, config.head_dim});  // [T, heads, head_dim]
+  };
+  const auto [cos, sin] = context.rotary;
+  const auto q =
+      norm_and_rotate(heads_of(weights.q_proj), weights.q_norm, config.rms_norm_eps, cos, sin);
+  const auto k =
+      norm_and_rotate(heads_of(weights.k_proj), weights.k_norm, config.rms_norm_eps, cos, sin);
+  const auto v = heads_of(weights.v_proj);
+  const AttentionOptions options{.scale = std::pow(static_cast<double>(config.head_dim), -0.5),
+                                 .causal = true};
+  if (cache != nullptr) {
+    assume(context.segments.size() == 1, "a cache belongs to one sample");
+    const LayerCache seen = append(*cache, context.cached, k, v);
+    return apply(weights.o_proj, attention(q, seen.k, seen.v, options));
+  }
+  std::vector<at::Tensor> outputs;
+  for (const Segment& segment : context.segments) {
+    const std::int64_t rows = segment.end - segment.begin;
+    outputs.push_back(attention(q.narrow(0, segment.begin, rows), k.narrow(0, segment.begin, rows),
+                                v.narrow(0, segment.begin, rows), options));
+  }
+  return apply(weights.o_proj, outputs.size() == 1 ? outputs.front() : at::cat(outputs));
+}
+
+at::Tensor feed_forward(const DecoderMlp& weights, const at::Tensor& x) {
+  return apply(weights.down_proj, swiglu(apply(weights.gate_proj, x), apply(weights.up_proj, x)));
+}
+
+}  // namespace
+
+KvCache make_kv_cache(const TextConfig& config, std::size_t layers, std::int64_t capacity,
+                      at::ScalarType dtype, const at::Device& device) {
+  KvCache cache{.layers = {}, .length = 0, .capacity = capacity};
+  const auto options = at::TensorOptions().dtype(dtype).device(device);
+  for (std::size_t layer = 0; layer < layers; ++layer) {
+    const auto empty = [&] {
+      return at::empty({capacity, config.num_key_value_heads, config.head_dim}, options);
+    };
+    cache.layers.push_back({.k = empty(), .v = empty()});
+  }
+  return cache;
+}
+
+LayerStates forward_layer(const DecoderLayer& layer, const LayerContext& context,
+                          const at::Tensor& hidden, LayerCache* cache) {
+  const double epsilon = context.config.rms_norm_eps;
+  LayerStates states;
+  states.after_attention = hidden + attend(layer.self_attn, context,
+                                           rms_norm(hidden, layer.input_layernorm, epsilon), cache);
+  states.output = states.after_attention +
+                  feed_forward(layer.mlp, rms_norm(states.after_attention,
+                                                   layer.post_attention_layernorm, epsilon));
+  return states;
+}
+
+}  // namespace espalier

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "espalier/checkpoint/config.h"
+#include "espalier/model/layers.h"
+#include "espalier/model/rope.h"
+
+namespace espalier {
+
+struct DecoderAttention {
+  Linear q_proj;
+  Linear k_proj;
+  Linear v_proj;
+  Linear o_proj;
+  at::Tensor q_norm;  ///< [head_dim]
+  at::Tensor k_norm;  ///< [head_dim]
+};
+
+struct DecoderMlp {
+  Linear gate_proj;
+  Linear up_proj;
+  Linear down_proj;
+};
+
+/// One decoder layer; fields are the checkpoint's keys below `model.language_model.layers.{i}`.
+struct DecoderLayer {
+  at::Tensor input_layernorm;  ///< [H]
+  DecoderAttention self_attn;
+  at::Tensor post_attention_layernorm;  ///< [H]
+  DecoderMlp mlp;
+};
+
+/// The rows [begin, end) of one sample among rows that are packed one sample after another.
+struct Segment {
+  std::int64_t begin;
+  std::int64_t end;
+  bool operator==(const Segment&) const = default;
+};
+
+/// Keys (normalized and turned) and values of one layer for the tokens so far; rows beyond the
+/// cache's length are not yet filled. [capacity, kv_heads, head_dim] each.
+struct LayerCache {
+  at::Tensor k;
+  at::Tensor v;
+};
+
+/// The cache of one sample.
+struct KvCache {
+  std::vector<LayerCache> layers;
+  std::int64_t length = 0;  ///< tokens in the cache
+  std::int64_t capacity = 0;
+};
+
+/// An empty cache for one sample.
+///
+/// \param layers    how many decoder layers there are
+/// \param capacity  the most tokens it can take
+KvCache make_kv_cache(const TextConfig& config, std::size_t layers, std::int64_t capacity,
+                      at::ScalarType dtype, const at::Device& device);
+
+/// What an observer sees of one layer, [T, H] each.
+struct LayerTaps {
+  const at::Tensor& input;            ///< after any DeepStack addition
+  const at::Tensor& after_attention;  ///< input + attention branch
+  const at::Tensor& output;           ///< raw: before any DeepStack addition
+};
+
+/// Called after each decoder layer, with the layer's place in the stack.
+using LayerObserver = std::function<void(std::int64_t layer, const LayerTaps& taps)>;
+
+/// What a layer makes of its input.
+struct LayerStates {
+  at::Tensor after_attention;
+  at::Tensor output;
+};
+
+/// The rows that one call computes, and what they may see.
+struct LayerContext {
+  const TextConfig& config;
+  const Rotary& rotary;
+  /// The samples among the rows; attention never crosses from one to another.
+  std::span<const Segment> segments;
+  /// Tokens of this (only) sample that the cache holds already; 0 without a cache.
+  std::int64_t cached = 0;
+};
+
+/// One decoder layer, the same for every driver: h + attention(norm(h)), then + mlp(norm(.)).
+///
+/// \param hidden  [T, H]
+/// \param cache   where the rows' keys and values go, after the `cached` rows that it holds; then
+///                there is one segment. May be null.
+LayerStates forward_layer(const DecoderLayer& layer, const LayerContext& context,
+                          const at::Tensor& hidden, LayerCache* cache);
+
+}  // namespace espalier

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "espalier/model/fused_loops.h"
+
+#include <bit>
+#include <cmath>
+#include <vector>
+
+// One source, one machine code for each level of x86-64; clang-tidy sees the plain one.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define ESPALIER_CLONES \
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define ESPALIER_CLONES
+#endif
+// What a clone calls must become part of it, or it would run the plain code.
+#define ESPALIER_INLINE __attribute__((always_inline)) inline
+
+namespace espalier::loops {
+namespace {
+
+using std::int64_t;
+using std::uint16_t;
+using std::uint32_t;
+
+// ---- numbers ----
+
+ESPALIER_INLINE float wide(float x) { return x; }
+
+ESPALIER_INLINE float wide(Bfloat16 x) {
+  return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16);
+}
+
+/// The nearest number of that type, of two the even one.
+template <typename Number>
+Number narrow(float x);
+
+template <>
+ESPALIER_INLINE float narrow<float>(float x) {
+  return x;
+}
+
+template <>
+ESPALIER_INLINE Bfloat16 narrow<Bfloat16>(float x) {
+  const auto bits = std::bit_cast<uint32_t>(x);
+  const uint32_t nearest = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
+  const bool is_nan = (bits & 0x7fffffffU) > 0x7f800000U;
+  return {static_cast<uint16_t>(is_nan ? 0x7fc0U : nearest)};
+}
+
+/// x as a variable of that type would keep it.
+template <typename Number>
+ESPALIER_INLINE float rounded(float x) {
+  return wide(narrow<Number>(x));
+}
+
+/// e^x, relative error 2e-7, for x in [-87, 88]; outside as at the nearer end: the sigmoids below
+/// are 0 or 1 there up to 1e-38. (A fused multiply-add is one instruction in all but the plain
+/// code.)
+ESPALIER_INLINE float exponential(float x) {
+  x = x < -87.0F ? -87.0F : x;
+  x = x > 88.0F ? 88.0F : x;
+  // Adding and taking away 1.5 * 2^23 rounds to a whole number.
+  const float whole = std::fma(x, 1.44269504F, 12582912.0F) - 12582912.0F;
+  const float rest = std::fma(whole, -0.693147182F, x) + whole * 1.90465421e-9F;
+  float y = 1.9875691500e-4F;
+  y = std::fma(y, rest, 1.3981999507e-3F);
+  y = std::fma(y, rest, 8.3334519073e-3F);
+  y = std::fma(y, rest, 4.1665795894e-2F);
+  y = std::fma(y, rest, 1.6666665459e-1F);
+  y = std::fma(y, rest, 5.0000001201e-1F);
+  y = std::fma(y * rest, rest, rest) + 1.0F;
+  const auto exponent = static_cast<uint32_t>(static_cast<std::int32_t>(whole) + 127);
+  return y * std::bit_cast<float>(exponent << 23);
+}
+
+// ---- rows ----
+
+/// 1 / sqrt(mean(x^2) + eps)
+template <typename Number>
+ESPALIER_INLINE float inverse_rms(const Number* x, int64_t size, float eps) {
+  float squares = 0.0F;
+#pragma omp simd reduction(+ : squares)
+  for (int64_t i = 0; i < size; ++i) squares += wide(x[i]) * wide(x[i]);
+  return 1.0F / std::sqrt(squares / static_cast<float>(size) + eps);
+}
+
+template <typename Number>
+ESPALIER_INLINE void normalize(const RmsNorm<Number>& loop, Range rows) {
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const Number* x = loop.x.data + row * loop.x.stride;
+    Number* out = loop.out + row * loop.size;
+    const float scale = inverse_rms(x, loop.size, loop.eps);
+#pragma omp simd
+    for (int64_t i = 0; i < loop.size; ++i) {
+      out[i] = narrow<Number>(wide(loop.weight[i]) * rounded<Number>(wide(x[i]) * scale));
+    }
+  }
+}
+
+/// y cos + rotate_half(y) sin, every step rounded.
+template <typename Number>
+ESPALIER_INLINE void turn(const float* y, const Number* cos, const Number* sin, int64_t half,
+                          Number* out) {
+#pragma omp simd
+  for (int64_t i = 0; i < half; ++i) {
+    const float first = y[i];
+    const float second = y[i + half];
+    out[i] = narrow<Number>(rounded<Number>(first * wide(cos[i])) -
+                            rounded<Number>(second * wide(sin[i])));
+    out[i + half] = narrow<Number>(rounded<Number>(second * wide(cos[i + half])) +
+                                   rounded<Number>(first * wide(sin[i + half])));
+  }
+}
+
+/// \param normalized  room for one head
+template <typename Number>
+ESPALIER_INLINE void normalize_and_rotate(const NormAndRotate<Number>& loop, Range rows,
+                                          float* normalized) {
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    for (int64_t head = 0; head < loop.heads; ++head) {
+      const Number* x = loop.x.data + row * loop.x.row_stride + head * loop.x.head_stride;
+      const float scale = inverse_rms(x, loop.size, loop.eps);
+#pragma omp simd
+      for (int64_t i = 0; i < loop.size; ++i) {
+        normalized[i] = rounded<Number>(wide(loop.weight[i]) * rounded<Number>(wide(x[i]) * scale));
+      }
+      turn(normalized, loop.cos.data + row * loop.cos.stride, loop.sin.data + row * loop.sin.stride,
+           loop.size / 2, loop.out + (row * loop.heads + head) * loop.size);
+    }
+  }
+}
+
+template <typename Number>
+ESPALIER_INLINE void gate(const Swiglu<Number>& loop, Range rows) {
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const Number* gates = loop.gate.data + row * loop.gate.stride;
+    const Number* up = loop.up.data + row * loop.up.stride;
+    Number* out = loop.out + row * loop.size;
+#pragma omp simd
+    for (int64_t i = 0; i < loop.size; ++i) {
+      const float x = wide(gates[i]);
+      out[i] = narrow<Number>(rounded<Number>(x / (1.0F + exponential(-x))) * wide(up[i]));
+    }
+  }
+}
+
+template <typename Number>
+ESPALIER_INLINE void rotate(const Rotate<Number>& loop, Range rows) {
+  const int64_t half = loop.size / 2;
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const float* cos = loop.cos.data + row * loop.cos.stride;
+    const float* sin = loop.sin.data + row * loop.sin.stride;
+    for (int64_t head = 0; head < loop.heads; ++head) {
+      const Number* x = loop.x.data + row * loop.x.row_stride + head * loop.x.head_stride;
+      Number* out = loop.out + (row * loop.heads + head) * loop.size;
+#pragma omp simd
+      for (int64_t i = 0; i < half; ++i) {
+        const float first = wide(x[i]);
+        const float second = wide(x[i + half]);
+        out[i] = narrow<Number>(first * cos[i] - second * sin[i]);
+        out[i + half] = narrow<Number>(second * cos[i + half] + first * sin[i + half]);
+      }
+    }
+  }
+}
+
+/// x / 2 (1 + tanh u) is x / (1 + e^(-2 u)), u = sqrt(2 / pi) (x + 0.044715 x^3): one exponential,
+/// and no difference of nearly equal numbers where x is far below 0.
+template <typename Number>
+ESPALIER_INLINE void gelu(const GeluTanh<Number>& loop, Range rows) {
+  constexpr float kTwice = 1.5957691216F;  // 2 sqrt(2 / pi)
+#pragma omp simd
+  for (int64_t i = rows.begin; i < rows.end; ++i) {
+    const float x = wide(loop.x[i]);
+    const float u = kTwice * x * std::fma(0.044715F * x, x, 1.0F);
+    loop.out[i] = narrow<Number>(x / (1.0F + exponential(-u)));
+  }
+}
+
+}  // namespace
+
+ESPALIER_CLONES void run(const RmsNorm<float>& loop, Range rows) { normalize(loop, rows); }
+ESPALIER_CLONES void run(const RmsNorm<Bfloat16>& loop, Range rows) { normalize(loop, rows); }
+
+ESPALIER_CLONES static void run_with(const NormAndRotate<float>& loop, Range rows, float* room) {
+  normalize_and_rotate(loop, rows, room);
+}
+ESPALIER_CLONES static void run_with(const NormAndRotate<Bfloat16>& loop, Range rows, float* room) {
+  normalize_and_rotate(loop, rows, room);
+}
+void run(const NormAndRotate<float>& loop, Range rows) {
+  std::vector<float> room(static_cast<std::size_t>(loop.size));
+  run_with(loop, rows, room.data());
+}
+void run(const NormAndRotate<Bfloat16>& loop, Range rows) {
+  std::vector<float> room(static_cast<std::size_t>(loop.size));
+  run_with(loop, rows, room.data());
+}
+
+ESPALIER_CLONES void run(const Swiglu<float>& loop, Range rows) { gate(loop, rows); }
+ESPALIER_CLONES void run(const Swiglu<Bfloat16>& loop, Range rows) { gate(loop, rows); }
+
+ESPALIER_CLONES void run(const Rotate<float>& loop, Range rows) { rotate(loop, rows); }
+ESPALIER_CLONES void run(const Rotate<Bfloat16>& loop, Range rows) { rotate(loop, rows); }
+
+ESPALIER_CLONES void run(const GeluTanh<Bfloat16>& loop, Range rows) { gelu(loop, rows); }
+
+}  // namespace espalier::loops

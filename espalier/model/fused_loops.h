@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+/// The insides of `kernels.cpp`: loops over pointers, compiled for several levels of x86-64 and
+/// chosen when the program starts. Every step is rounded where the reference rounds it; nothing is
+/// contracted to a fused multiply-add.
+namespace espalier::loops {
+
+/// A bfloat16 as it lies in memory.
+struct Bfloat16 {
+  std::uint16_t bits;
+};
+
+/// [rows, heads, D] in memory, the last dimension dense; strides in elements.
+template <typename Number>
+struct Heads {
+  const Number* data;
+  std::int64_t row_stride;
+  std::int64_t head_stride;
+};
+
+/// [rows, D] in memory, the last dimension dense.
+template <typename Number>
+struct Rows {
+  const Number* data;
+  std::int64_t stride;
+};
+
+/// A part of the work: the rows begin .. end - 1.
+struct Range {
+  std::int64_t begin;
+  std::int64_t end;
+};
+
+/// What kernels.h says of `rms_norm`, for rows of D numbers; out is dense.
+template <typename Number>
+struct RmsNorm {
+  Rows<Number> x;
+  const Number* weight;
+  float eps;
+  std::int64_t size;
+  Number* out;
+};
+
+template <typename Number>
+struct NormAndRotate {
+  Heads<Number> x;
+  const Number* weight;
+  float eps;
+  Rows<Number> cos;
+  Rows<Number> sin;
+  std::int64_t heads;
+  std::int64_t size;  ///< D, even
+  Number* out;        ///< [rows, heads, D], dense
+};
+
+template <typename Number>
+struct Swiglu {
+  Rows<Number> gate;
+  Rows<Number> up;
+  std::int64_t size;
+  Number* out;
+};
+
+template <typename Number>
+struct Rotate {
+  Heads<Number> x;
+  Rows<float> cos;
+  Rows<float> sin;
+  std::int64_t heads;
+  std::int64_t size;  ///< D, even
+  Number* out;        ///< [rows, heads, D], dense
+};
+
+/// x and out dense: rows are single numbers.
+template <typename Number>
+struct GeluTanh {
+  const Number* x;
+  Number* out;
+};
+
+void run(const RmsNorm<float>& loop, Range rows);
+void run(const RmsNorm<Bfloat16>& loop, Range rows);
+void run(const NormAndRotate<float>& loop, Range rows);
+void run(const NormAndRotate<Bfloat16>& loop, Range rows);
+void run(const Swiglu<float>& loop, Range rows);
+void run(const Swiglu<Bfloat16>& loop, Range rows);
+void run(const Rotate<float>& loop, Range rows);
+void run(const Rotate<Bfloat16>& loop, Range rows);
+void run(const GeluTanh<Bfloat16>& loop, Range rows);
+
+}  // namespace espalier::loops

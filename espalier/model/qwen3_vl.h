@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "espalier/checkpoint/config.h"
+#include "espalier/checkpoint/side_files.h"
+#include "espalier/data/encoder.h"
+#include "espalier/model/decoder.h"
+#include "espalier/model/vision.h"
+
+namespace espalier {
+
+/// The decoder; fields are the checkpoint's keys below `model.language_model`.
+struct LanguageModel {
+  at::Tensor embed_tokens;  ///< [V, H]
+  std::vector<DecoderLayer> layers;
+  at::Tensor norm;  ///< [H]
+};
+
+/// A Qwen3-VL model: constant once loaded. On the CPU its tensors are views of the mapped files and
+/// keep these alive.
+struct Qwen3VL {
+  Qwen3VLConfig config;
+  VisionTower visual;
+  LanguageModel language_model;
+  Linear lm_head;  ///< [V, H]; the embedding itself where the two are tied
+
+  [[nodiscard]] at::ScalarType dtype() const { return language_model.embed_tokens.scalar_type(); }
+  [[nodiscard]] at::Device device() const { return language_model.embed_tokens.device(); }
+};
+
+/// Samples as tensors, packed one after another without padding.
+struct ModelInput {
+  at::Tensor input_ids;          ///< [T] int64
+  at::Tensor position_ids;       ///< [3, T] int64
+  at::Tensor pixel_values;       ///< [P, 3 * temporal_patch_size * patch_size^2] float32; undefined
+                                 ///< without pictures
+  std::vector<ImageGrid> grids;  ///< of all samples' pictures, in order
+  std::vector<Segment> segments;         ///< one a sample
+  std::vector<std::int64_t> rope_delta;  ///< one a sample
+};
+
+/// Turns encoded examples into one packed input.
+///
+/// \throws InputError if the preprocessor's patches are not the vision tower's
+ModelInput to_input(const std::vector<EncodedExample>& examples, const Qwen3VLConfig& config,
+                    const PreprocessorConfig& preprocessor);
+
+/// What a pass looks at on its way; nothing is computed that nobody asked for.
+struct ForwardOptions {
+  /// One sample's cache: the pass continues after the tokens that it holds, and adds its own.
+  KvCache* cache = nullptr;
+  LayerObserver observe_layer;
+  StageObserver observe_stage;  ///< the vision tower's stages and inputs_embeds
+};
+
+/// Runs the model, layer by layer over all packed rows, up to the last layer's output.
+///
+/// \return             [T, H], before the final norm
+/// \throws InputError  if the cache is too small, or placeholders and features disagree in number
+at::Tensor forward(const Qwen3VL& model, const ModelInput& input,
+                   const ForwardOptions& options = {});
+
+/// The final norm.
+///
+/// \param hidden  [n, H], the last layer's output at the rows of interest
+/// \return        [n, H]
+at::Tensor final_norm(const Qwen3VL& model, const at::Tensor& hidden);
+
+/// The head.
+///
+/// \param normalized  [n, H], after the final norm
+/// \return            logits [n, V] in the model's dtype
+at::Tensor head(const Qwen3VL& model, const at::Tensor& normalized);
+
+}  // namespace espalier

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "espalier/base/files.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "espalier/base/error.h"
+#include "tests/support.h"
+
+namespace espalier {
+namespace {
+
+namespace fs = std::filesystem;
+using test::input_error;
+using test::snapshot;
+using test::TemporaryDirectory;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+/// What lies in a folder, hidden names too.
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+/// A small file system of its own, where the system lets us mount one.
+class SmallDisk {
+ public:
+  explicit SmallDisk(fs::path place, const char* options) : place_(std::move(place)) {
+    fs::create_directory(place_);
+    mounted_ = mount("tmpfs", place_.c_str(), "tmpfs", 0, options) == 0;
+  }
+  ~SmallDisk() {
+    if (mounted_) umount2(place_.c_str(), MNT_DETACH);
+  }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+  [[nodiscard]] bool mounted() const { return mounted_; }
+  [[nodiscard]] bool make_read_only() const {
+    return mount("tmpfs", place_.c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, nullptr) == 0;
+  }
+  [[nodiscard]] const fs::path& path() const { return place_; }
+
+ private:
+  fs::path place_;
+  bool mounted_ = false;
+};
+
+/// Gives up root's power to write anywhere, for a scope.
+class AsNobody {
+ public:
+  AsNobody() : was_root_(geteuid() == 0) {
+    if (was_root_ && seteuid(65534) != 0) throw std::runtime_error("seteuid");
+  }
+  ~AsNobody() {
+    if (was_root_ && seteuid(0) != 0) std::abort();
+  }
+  AsNobody(const AsNobody&) = delete;
+  AsNobody& operator=(const AsNobody&) = delete;
+
+ private:
+  bool was_root_;
+};
+
+TEST(ReadFile, ReturnsEveryByte) {
+  const TemporaryDirectory folder;
+  const std::string text("a\0b\n\xff", 5);
+  write_file(folder / "f", text, false);
+  EXPECT_EQ(read_file(folder / "f"), text);
+}
+
+TEST(ReadFile, RefusesWhatIsNotAReadableRegularFile) {
+  const TemporaryDirectory folder;
+  EXPECT_THAT(input_error([&] { read_file(folder / "none"); }),
+              AllOf(HasSubstr((folder / "none").string()), HasSubstr("No such file")));
+  EXPECT_THAT(input_error([&] { read_file(folder.path()); }),
+              HasSubstr("wanted a regular file, found a folder"));
+  ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
+  EXPECT_THAT(input_error([&] { read_file(folder / "pipe"); }), HasSubstr("wanted a regular file"));
+}
+
+TEST(ReadFile, RefusesAFileAboveTheLimitAndTakesOneAtIt) {
+  const TemporaryDirectory folder;
+  write_file(folder / "f", "12345", false);
+  EXPECT_EQ(read_file(folder / "f", 5), "12345");
+  EXPECT_THAT(input_error([&] { read_file(folder / "f", 4); }),
+              HasSubstr("wanted at most 4 bytes, found 5"));
+}
+
+TEST(MappedFile, ShowsTheBytesAndMovesThem) {
+  const TemporaryDirectory folder;
+  write_file(folder / "f", "abc", false);
+  write_file(folder / "empty", "", false);
+  MappedFile first(folder / "f");
+  const MappedFile second(std::move(first));
+  ASSERT_EQ(second.bytes().size(), 3U);
+  EXPECT_EQ(static_cast<char>(second.bytes()[2]), 'c');
+  EXPECT_EQ(second.path(), folder / "f");
+  EXPECT_TRUE(MappedFile(folder / "empty").bytes().empty());
+  EXPECT_THAT(input_error([&] { MappedFile(folder / "none"); }), HasSubstr("No such file"));
+}
+
+TEST(OutputFile, AppearsOnlyWithCommit) {
+  const TemporaryDirectory folder;
+  {
+    OutputFile file(folder / "f", false);
+    file.write("ab");
+    file.write("c");
+    EXPECT_EQ(file.position(), 3U);
+    EXPECT_FALSE(fs::exists(folder / "f"));
+    file.commit();
+  }
+  EXPECT_EQ(read_file(folder / "f"), "abc");
+  EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"f"});
+}
+
+TEST(OutputFile, LeavesNothingWithoutCommitAndKeepsTheOldFile) {
+  const TemporaryDirectory folder;
+  write_file(folder / "f", "old", false);
+  { OutputFile(folder / "f", true).write("new"); }
+  { OutputFile(folder / "g", false).write("new"); }
+  EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"f"});
+  EXPECT_EQ(read_file(folder / "f"), "old");
+}
+
+TEST(OutputFile, ReplacesOnlyWithForce) {
+  const TemporaryDirectory folder;
+  write_file(folder / "f", "old", false);
+  EXPECT_THAT(
+      input_error([&] { write_file(folder / "f", "new", false); }),
+      AllOf(HasSubstr((folder / "f").string()), HasSubstr("exists already"), HasSubstr("--force")));
+  EXPECT_EQ(read_file(folder / "f"), "old");
+  write_file(folder / "f", "new", true);
+  EXPECT_EQ(read_file(folder / "f"), "new");
+}
+
+TEST(OutputFile, RefusesAPathThatAppearsWhileItIsWritten) {
+  const TemporaryDirectory folder;
+  {
+    OutputFile file(folder / "f", false);
+    file.write("mine");
+    write_file(folder / "f", "theirs", false);
+    EXPECT_THAT(input_error([&] { file.commit(); }), HasSubstr("exists already"));
+  }
+  EXPECT_EQ(read_file(folder / "f"), "theirs");
+  EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"f"});
+}
+
+TEST(OutputFile, WritesThroughASymbolicLink) {
+  const TemporaryDirectory folder;
+  write_file(folder / "target", "old", false);
+  fs::create_symlink("target", folder / "link");
+  write_file(folder / "link", "new", true);
+  EXPECT_TRUE(fs::is_symlink(folder / "link"));
+  EXPECT_EQ(read_file(folder / "target"), "new");
+}
+
+TEST(OutputFile, RefusesPlacesWhereNoFileCanBe) {
+  const TemporaryDirectory folder;
+  EXPECT_THAT(input_error([&] { write_file(folder / "no/f", "", false); }),
+              AllOf(HasSubstr((folder / "no/f").string()), HasSubstr("No such file"),
+                    HasSubstr("its folder must exist")));
+  EXPECT_THAT(input_error([&] { write_file(folder.path(), "", true); }), HasSubstr("a folder"));
+  EXPECT_THAT(input_error([&] { write_file("/dev/null", "", true); }), HasSubstr("a device"));
+  EXPECT_THAT(input_error([&] { write_file(folder / std::string(300, 'x'), "", false); }),
+              AllOf(HasSubstr("File name too long"), HasSubstr("choose a shorter name")));
+  EXPECT_THAT(input_error([] { write_file("", "", false); }), HasSubstr("empty path"));
+}
+
+TEST(OutputFile, TakesTheLongestNameThereIs) {
+  const TemporaryDirectory folder;
+  const std::string name(255, 'x');
+  write_file(folder / name, "ok", false);
+  EXPECT_EQ(read_file(folder / name), "ok");
+}
+
+TEST(OutputFile, SaysThatTheDiskIsFullAndLeavesNothing) {
+  const TemporaryDirectory folder;
+  const SmallDisk disk(folder / "disk", "size=64k");
+  if (!disk.mounted()) GTEST_SKIP() << "needs the right to mount a small disk";
+  write_file(disk.path() / "old", "old", false);
+  const std::string large(200'000, 'x');
+  EXPECT_THAT(input_error([&] { write_file(disk.path() / "old", large, true); }),
+              AllOf(HasSubstr((disk.path() / "old").string()), HasSubstr("No space left on device"),
+                    HasSubstr("free some space")));
+  EXPECT_EQ(read_file(disk.path() / "old"), "old");
+  EXPECT_EQ(names_in(disk.path()), std::vector<std::string>{"old"});
+}
+
+TEST(OutputFile, SaysThatTheDiskIsReadOnly) {
+  const TemporaryDirectory folder;
+  const SmallDisk disk(folder / "disk", "size=64k");
+  if (!disk.mounted() || !disk.make_read_only()) {
+    GTEST_SKIP() << "needs the right to mount a small disk";
+  }
+  EXPECT_THAT(input_error([&] { write_file(disk.path() / "f", "", false); }),
+              AllOf(HasSubstr("Read-only file system"), HasSubstr("writable disk")));
+  EXPECT_THAT(input_error([&] { OutputDirectory(disk.path() / "d", false); }),
+              HasSubstr("Read-only file system"));
+}
+
+TEST(OutputFile, SaysThatThePermissionIsMissing) {
+  const TemporaryDirectory folder;
+  const fs::path locked = folder / "locked";
+  fs::create_directory(locked);
+  fs::permissions(locked, fs::perms(0555));
+  fs::permissions(folder.path(), fs::perms(0755));
+  {
+    const AsNobody nobody;
+    EXPECT_THAT(input_error([&] { write_file(locked / "f", "", false); }),
+                AllOf(HasSubstr((locked / "f").string()), HasSubstr("Permission denied"),
+                      HasSubstr("check the permissions")));
+    EXPECT_THAT(input_error([&] { OutputDirectory(locked / "d", false); }),
+                HasSubstr("Permission denied"));
+  }
+  EXPECT_THAT(names_in(locked), IsEmpty());
+}
+
+TEST(OutputDirectory, AppearsWholeWithCommit) {
+  const TemporaryDirectory folder;
+  {
+    OutputDirectory directory(folder / "d", false);
+    write_file(directory.path() / "f", "1", false);
+    fs::create_directory(directory.path() / "sub");
+    write_file(directory.path() / "sub/g", "2", false);
+    EXPECT_FALSE(fs::exists(folder / "d"));
+    directory.commit();
+  }
+  EXPECT_EQ(read_file(folder / "d/sub/g"), "2");
+  EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"d"});
+}
+
+TEST(OutputDirectory, LeavesNothingWithoutCommit) {
+  const TemporaryDirectory folder;
+  {
+    const OutputDirectory directory(folder / "d", false);
+    write_file(directory.path() / "f", "1", false);
+  }
+  EXPECT_THAT(names_in(folder.path()), IsEmpty());
+}
+
+TEST(OutputDirectory, TakesATrailingSlashAndAnEmptyFolder) {
+  const TemporaryDirectory folder;
+  fs::create_directory(folder / "d");
+  OutputDirectory directory(folder / "d/", false);
+  write_file(directory.path() / "f", "1", false);
+  directory.commit();
+  EXPECT_EQ(read_file(folder / "d/f"), "1");
+  EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"d"});
+}
+
+TEST(OutputDirectory, ReplacesAFilledFolderOnlyWithForce) {
+  const TemporaryDirectory folder;
+  fs::create_directory(folder / "d");
+  write_file(folder / "d/old", "old", false);
+  EXPECT_THAT(input_error([&] { OutputDirectory(folder / "d", false); }),
+              AllOf(HasSubstr("exists already"), HasSubstr("--force")));
+  OutputDirectory directory(folder / "d", true);
+  write_file(directory.path() / "new", "new", false);
+  EXPECT_EQ(names_in(folder / "d"), std::vector<std::string>{"old"});
+  directory.commit();
+  EXPECT_EQ(names_in(folder / "d"), std::vector<std::string>{"new"});
+  EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"d"});
+}
+
+TEST(OutputDirectory, KeepsTheOldFolderWhenTheCommitFails) {
+  const TemporaryDirectory folder;
+  fs::create_directory(folder / "d");
+  write_file(folder / "d/old", "old", false);
+  {
+    OutputDirectory directory(folder / "d", true);
+    fs::remove_all(directory.path());
+    EXPECT_THAT(input_error([&] { directory.commit(); }), HasSubstr((folder / "d").string()));
+  }
+  EXPECT_EQ(snapshot(folder.path()),
+            (std::vector<std::pair<std::string, std::string>>{{"d", ""}, {"d/old", "old"}}));
+}
+
+TEST(OutputDirectory, RefusesAPathThatIsFilledWhileItIsWritten) {
+  const TemporaryDirectory folder;
+  {
+    OutputDirectory directory(folder / "d", false);
+    write_file(directory.path() / "mine", "1", false);
+    fs::create_directory(folder / "d");
+    write_file(folder / "d/theirs", "2", false);
+    EXPECT_THAT(input_error([&] { directory.commit(); }), HasSubstr("exists already"));
+  }
+  EXPECT_EQ(names_in(folder / "d"), std::vector<std::string>{"theirs"});
+  EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"d"});
+}
+
+TEST(OutputDirectory, ReplacesTheTargetOfASymbolicLink) {
+  const TemporaryDirectory folder;
+  fs::create_directory(folder / "target");
+  write_file(folder / "target/old", "1", false);
+  fs::create_directory_symlink("target", folder / "link");
+  OutputDirectory directory(folder / "link", true);
+  write_file(directory.path() / "new", "2", false);
+  directory.commit();
+  EXPECT_TRUE(fs::is_symlink(folder / "link"));
+  EXPECT_EQ(names_in(folder / "target"), std::vector<std::string>{"new"});
+}
+
+TEST(OutputDirectory, RefusesToReplaceAFileOrTheWorkingFolder) {
+  const TemporaryDirectory folder;
+  write_file(folder / "f", "1", false);
+  EXPECT_THAT(input_error([&] { OutputDirectory(folder / "f", true); }),
+              HasSubstr("wanted a folder to write, found a file"));
+  EXPECT_THAT(input_error([] { OutputDirectory(fs::current_path() / "..", true); }),
+              HasSubstr("working folder"));
+  EXPECT_THAT(input_error([] { OutputDirectory("/", true); }), HasSubstr("working folder"));
+}
+
+TEST(OutputDirectory, SaysThatTheDiskIsFullAndKeepsTheOldFolder) {
+  const TemporaryDirectory folder;
+  const SmallDisk disk(folder / "disk", "size=64k");
+  if (!disk.mounted()) GTEST_SKIP() << "needs the right to mount a small disk";
+  fs::create_directory(disk.path() / "d");
+  write_file(disk.path() / "d/old", "old", false);
+  EXPECT_THAT(input_error([&] {
+                OutputDirectory directory(disk.path() / "d", true);
+                write_file(directory.path() / "f", std::string(200'000, 'x'), false);
+                directory.commit();
+              }),
+              HasSubstr("No space left on device"));
+  EXPECT_EQ(snapshot(disk.path()),
+            (std::vector<std::pair<std::string, std::string>>{{"d", ""}, {"d/old", "old"}}));
+}
+
+TEST(PathExists, SaysWhetherAndRefusesToGuess) {
+  const TemporaryDirectory folder;
+  EXPECT_TRUE(path_exists(folder.path()));
+  EXPECT_FALSE(path_exists(folder / "none"));
+  EXPECT_THAT(input_error([&] { path_exists(folder / std::string(300, 'x')); }),
+              HasSubstr("File name too long"));
+}
+
+}  // namespace
+}  // namespace espalier
