@@ -47,7 +47,7 @@ test: setup check build ## everything that is checked, the quick things first
 	@ctest --preset asan
 
 lint: build ## clang-tidy-16 over the half without LibTorch
-	@run-clang-tidy-16 -quiet -j $(JOBS) -p build/release \
+	@run-clang-tidy-16 -quiet -j $(JOBS) -p build/release -extra-arg=-Wno-unknown-warning-option \
 	  '/espalier/(base|records|text|image|checkpoint|data|report|synth|prune)/'
 
 # The reference implementation, in an environment of its own. Of torchvision only the Python half is

@@ -4,11 +4,10 @@
 //
 //   pass           seconds of one pass over the picture and the prompt to the last layer's output
 //   vision         seconds of the vision tower alone
-//   decode N       seconds a token of greedy generation: N tokens after the prompt, prefill left out
-//   read           seconds to read the decoder's and the head's weights once, all threads
-//   gemm           GFLOP/s of a bfloat16 product of 2048 x 2048 by 2048 x 6144
-//   peak           the process's peak resident memory in bytes
-//   weights        bytes of the mapped weights
+//   decode N       seconds a token of greedy generation: N tokens after the prompt, prefill left
+//   out read           seconds to read the decoder's and the head's weights once, all threads gemm
+//   GFLOP/s of a bfloat16 product of 2048 x 2048 by 2048 x 6144 peak           the process's peak
+//   resident memory in bytes weights        bytes of the mapped weights
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -102,9 +101,8 @@ double measure(const std::string& line, const Session& session, const ModelInput
   const Qwen3VL& model = session.model;
   if (what == "pass") return seconds_of([&] { forward(model, input); });
   if (what == "vision") {
-    return seconds_of([&] {
-      encode_images(model.visual, model.config.vision, input.pixel_values, input.grids);
-    });
+    return seconds_of(
+        [&] { encode_images(model.visual, model.config.vision, input.pixel_values, input.grids); });
   }
   if (what == "decode") return decode_seconds(session, input, count);
   if (what == "read") return read_seconds(decode_weights(model));

@@ -51,9 +51,14 @@ find_path(TorchWheel_INCLUDE_DIR ATen/ATen.h PATHS "${TorchWheel_ROOT}/include" 
 foreach(library c10 torch_cpu)
   find_library(TorchWheel_${library}_LIB ${library} PATHS "${TorchWheel_ROOT}/lib" NO_DEFAULT_PATH)
 endforeach()
+# at::parallel_for is a template over OpenMP: compiled without it, it is a plain loop. The pool must be
+# LibTorch's own (a second libgomp would bring a second pool), so its own library is linked.
+file(GLOB TorchWheel_OPENMP_LIB "${TorchWheel_ROOT}/lib/libgomp*.so*"
+  "${TorchWheel_ROOT}/../torch.libs/libgomp*.so*" "${TorchWheel_ROOT}/lib/libiomp5*.so*")
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(TorchWheel
   REQUIRED_VARS TorchWheel_INCLUDE_DIR TorchWheel_torch_cpu_LIB TorchWheel_c10_LIB
+    TorchWheel_OPENMP_LIB
   VERSION_VAR TorchWheel_VERSION
   REASON_FAILURE_MESSAGE "want torch >= ${TorchWheel_MINIMUM}: run `make setup`, or set LIBTORCH to its folder")
 
@@ -64,7 +69,9 @@ if(TorchWheel_FOUND AND NOT TARGET TorchWheel::cpu)
       IMPORTED_LOCATION "${TorchWheel_${library}_LIB}")
   endforeach()
   add_library(TorchWheel::cpu INTERFACE IMPORTED)
-  target_link_libraries(TorchWheel::cpu INTERFACE TorchWheel::torch_cpu TorchWheel::c10)
+  list(GET TorchWheel_OPENMP_LIB 0 openmp)
+  target_link_libraries(TorchWheel::cpu INTERFACE TorchWheel::torch_cpu TorchWheel::c10 "${openmp}")
+  target_compile_options(TorchWheel::cpu INTERFACE -fopenmp)
   target_compile_features(TorchWheel::cpu INTERFACE cxx_std_20)
   target_compile_definitions(TorchWheel::cpu INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
   # -idirafter: the wheel ships its own fmt, pybind11 and more; Debian's must win.

@@ -25,7 +25,8 @@ import pathlib
 import shutil
 import tempfile
 
-import reference  # first: it makes torchvision importable
+import compare
+import reference  # before transformers: it makes torchvision importable
 
 import numpy as np
 import PIL.Image
@@ -416,9 +417,7 @@ def check(case: Case, folder: pathlib.Path, result: reference.Trace) -> None:
         (float((t - other[n]).abs().max()) / rms[n], n) for n, t in tensors.items() if n in rms
     )
     angle = max(
-        (1 - float(torch.cosine_similarity(t.double().flatten(), other[n].double().flatten(), 0)), n)
-        for n, t in tensors.items()
-        if n in rms
+        (compare.cosine_distance(other[n], t), n) for n, t in tensors.items() if n in rms
     )
     print(f"  eager against sdpa: max/rms {ratio[0]:.1e} at {ratio[1]}, "
           f"1-cos {angle[0]:.1e} at {angle[1]}")

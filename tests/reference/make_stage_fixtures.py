@@ -118,7 +118,7 @@ def make_smart_resize(path: pathlib.Path) -> None:
 
 
 def pictures() -> list[tuple[np.ndarray, tuple[int, int] | None]]:
-    """Small pictures [h, w, 3], each with its target (height, width) or None: as smart_resize says."""
+    """Small pictures [h, w, 3] and target (height, width); None: as smart_resize says."""
     chance = np.random.Generator(np.random.PCG64(3))
 
     def noise(height: int, width: int) -> np.ndarray:
