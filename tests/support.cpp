@@ -3,30 +3,22 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
-#include <sstream>
+#include <stdexcept>
+#include <utility>
 
 #include "espalier/base/error.h"
+#include "espalier/base/files.h"
 
 namespace espalier::test {
 
 namespace fs = std::filesystem;
-
-namespace {
-
-std::string slurp(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
-
-}  // namespace
 
 TemporaryDirectory::TemporaryDirectory() {
   std::string pattern = (fs::temp_directory_path() / "espalier-test-XXXXXX").string();
@@ -39,10 +31,27 @@ TemporaryDirectory::~TemporaryDirectory() {
   fs::remove_all(path_, ignored);
 }
 
+SmallDisk::SmallDisk(fs::path place, const char* options) : place_(std::move(place)) {
+  fs::create_directory(place_);
+  mounted_ = mount("tmpfs", place_.c_str(), "tmpfs", 0, options) == 0;
+}
+
+SmallDisk::~SmallDisk() {
+  if (mounted_) umount2(place_.c_str(), MNT_DETACH);
+}
+
+bool SmallDisk::make_read_only() const {
+  return mount("tmpfs", place_.c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, nullptr) == 0;
+}
+
 void write_quickly(const fs::path& path, std::string_view bytes) {
   std::ofstream out(path, std::ios::binary | std::ios::trunc);
   out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   if (!out.flush()) throw std::runtime_error("cannot write " + path.string());
+}
+
+std::span<const std::byte> as_bytes(std::string_view text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
 }
 
 fs::path fixture(const std::string& name) { return fs::path(ESPALIER_FIXTURES) / name; }
@@ -83,7 +92,7 @@ CommandResult run_command(const std::vector<std::string>& arguments) {
   int status = 0;
   waitpid(child, &status, 0);
   const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  return {.exit_code = code, .out = slurp(out), .err = slurp(err)};
+  return {.exit_code = code, .out = read_file(out), .err = read_file(err)};
 }
 
 CommandResult run_espalier(std::vector<std::string> arguments) {
@@ -96,7 +105,7 @@ std::vector<std::pair<std::string, std::string>> snapshot(const fs::path& folder
   if (!fs::exists(folder)) return files;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     const std::string name = fs::relative(entry.path(), folder).string();
-    files.emplace_back(name, entry.is_regular_file() ? slurp(entry.path()) : "");
+    files.emplace_back(name, entry.is_regular_file() ? read_file(entry.path()) : "");
   }
   std::ranges::sort(files);
   return files;

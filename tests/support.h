@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace espalier::test {
@@ -24,8 +27,29 @@ class TemporaryDirectory {
   std::filesystem::path path_;
 };
 
+/// A small file system of its own over a folder, made where there is none; only where the system
+/// lets us mount one (root), so ask `mounted` and skip the test.
+class SmallDisk {
+ public:
+  /// \param options  tmpfs's, e.g. "size=64k"
+  SmallDisk(std::filesystem::path place, const char* options);
+  ~SmallDisk();
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+  [[nodiscard]] bool mounted() const { return mounted_; }
+  [[nodiscard]] bool make_read_only() const;
+  [[nodiscard]] const std::filesystem::path& path() const { return place_; }
+
+ private:
+  std::filesystem::path place_;
+  bool mounted_ = false;
+};
+
 /// Writes a file, replacing another, without the syncs that make espalier's own writer slow.
 void write_quickly(const std::filesystem::path& path, std::string_view bytes);
+
+/// A text as the bytes that writers take; it must outlive them.
+std::span<const std::byte> as_bytes(std::string_view text);
 
 /// The committed fixture of that name, e.g. "models/gqa".
 std::filesystem::path fixture(const std::string& name);

@@ -34,6 +34,8 @@ class MappedFile {
 
   [[nodiscard]] std::span<const std::byte> bytes() const { return {data_, size_}; }
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  /// Gives the memory of the pages touched so far back; they are mapped again when touched again.
+  void release_pages() const;
 
  private:
   std::filesystem::path path_;

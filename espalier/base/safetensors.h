@@ -49,6 +49,8 @@ class SafetensorsFile {
   /// \throws InputError if there is no such tensor
   [[nodiscard]] std::span<const std::byte> bytes(std::string_view name) const;
   [[nodiscard]] const std::filesystem::path& path() const { return file_.path(); }
+  /// See MappedFile::release_pages.
+  void release_pages() const { file_.release_pages(); }
 
  private:
   MappedFile file_;

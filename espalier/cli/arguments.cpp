@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/cli/arguments.h"
 
+#include <fmt/ranges.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <utility>
 
 #include "espalier/base/error.h"
 
@@ -30,10 +35,79 @@ std::size_t edit_distance(const std::string& from, const std::string& to) {
   return row.back();
 }
 
-/// The word of `known` that is most like `word`.
-std::string nearest(const std::string& word, const std::vector<std::string>& known) {
-  return *std::ranges::min_element(
-      known, {}, [&](const std::string& candidate) { return edit_distance(word, candidate); });
+/// "a, b or c"
+std::string alternatives(std::vector<std::string> words) {
+  const std::string last = std::move(words.back());
+  words.pop_back();
+  return words.empty() ? last : fmt::format("{} or {}", fmt::join(words, ", "), last);
+}
+
+/// The word of `known` that was probably meant: one that begins with `word`, or else one that is
+/// few letters away.
+std::optional<std::string> suggestion(const std::string& word,
+                                      const std::vector<std::string>& known) {
+  const auto strangeness = [&](const std::string& candidate) {
+    return std::pair(!candidate.starts_with(word), edit_distance(word, candidate));
+  };
+  const auto& best = *std::ranges::min_element(known, {}, strangeness);
+  const auto [elsewhere, distance] = strangeness(best);
+  return elsewhere && 2 * distance > word.size() ? std::nullopt : std::optional(best);
+}
+
+// What a value must be. CLI11 has such checks too, but says "not in range" and lets -1 be a seed.
+
+CLI::Validator one_of(const std::vector<std::string>& words) {
+  return {[words](const std::string& found) {
+            if (std::ranges::find(words, found) != words.end()) return std::string();
+            return fmt::format("wanted {}, found {}", alternatives(words), found);
+          },
+          /*validator_desc=*/""};
+}
+
+/// \return  whether all of a text is one number
+template <typename Number>
+bool read_number(const std::string& text, Number& number) {
+  const auto* end = text.data() + text.size();
+  const auto [last, error] = std::from_chars(text.data(), end, number);
+  return error == std::errc() && last == end;
+}
+
+CLI::Validator whole_number(std::uint64_t least, std::uint64_t most) {
+  return {[=](const std::string& found) {
+            std::uint64_t number = 0;
+            if (read_number(found, number) && least <= number && number <= most) {
+              return std::string();
+            }
+            return fmt::format("wanted a whole number from {} to {}, found {}", least, most, found);
+          },
+          /*validator_desc=*/""};
+}
+
+CLI::Validator number() {
+  return {[](const std::string& found) {
+            double value = 0.0;
+            if (read_number(found, value) && std::isfinite(value)) return std::string();
+            return fmt::format("wanted a number, found {}", found);
+          },
+          /*validator_desc=*/""};
+}
+
+constexpr std::uint64_t kMany = 1 << 20;
+
+/// A command and its arguments, which are the chosen ones once it is given.
+template <typename Command>
+std::pair<CLI::App&, Command&> add_command(CLI::App& app, Arguments& chosen, const char* name,
+                                           const char* about, const char* footer) {
+  auto arguments = std::make_shared<Command>();
+  CLI::App* command = app.add_subcommand(name, about);
+  command->group("Commands");
+  command->footer(footer);
+  command->callback([&chosen, arguments] { chosen = *arguments; });
+  return {*command, *arguments};
+}
+
+void add_flag(CLI::App& command, const char* name, bool& flag, const char* about) {
+  command.add_flag(name, flag, about)->disable_flag_override();
 }
 
 void add_model(CLI::App& command, std::filesystem::path& model) {
@@ -42,125 +116,166 @@ void add_model(CLI::App& command, std::filesystem::path& model) {
 
 void add_prompt(CLI::App& command, PromptArguments& prompt) {
   command.add_option("--image", prompt.images, "picture (JPEG, PNG, WebP); repeat for several")
-      ->take_all();
+      ->allow_extra_args(false);
   command.add_option("--prompt", prompt.prompt, "the user's text, after the pictures")->required();
   command.add_option("--system", prompt.system,
                      "system message (default: none, as in the template)");
   command
       .add_option("--special-tokens", prompt.special_tokens,
                   "a special token inside the text: refuse (our default), plain, parse")
-      ->check(CLI::IsMember({"refuse", "plain", "parse"}));
+      ->check(one_of({"refuse", "plain", "parse"}));
 }
 
 void add_run(CLI::App& command, RunArguments& run) {
   command.add_option("--device", run.device, "cpu (default), cuda or cuda:N");
   command.add_option("--dtype", run.dtype, "float32 or bfloat16 (default: as stored)")
-      ->check(CLI::IsMember({"float32", "bfloat16"}));
+      ->check(one_of({"float32", "bfloat16"}));
   command.add_option("--threads", run.threads, "CPU threads (default: all cores)")
-      ->check(CLI::Range(1, 1024));
+      ->check(whole_number(1, 1024));
 }
 
 void add_inspect(CLI::App& app, Arguments& chosen) {
-  auto* command =
-      app.add_subcommand("inspect", "what is in a checkpoint directory, what is wrong with it");
-  auto arguments = std::make_shared<InspectArguments>();
-  add_model(*command, arguments->model);
-  command->add_flag("--json", arguments->json, "print JSON");
-  command->footer(
-      "Examples:\n  espalier inspect Qwen3-VL-2B-Instruct\n  espalier inspect .demo/model --json");
-  command->callback([&chosen, arguments] { chosen = *arguments; });
+  const auto [command, arguments] = add_command<InspectArguments>(
+      app, chosen, "inspect", "what is in a checkpoint directory, what is wrong with it",
+      "Examples:\n  espalier inspect Qwen3-VL-2B-Instruct\n"
+      "  espalier inspect .demo/model --json");
+  add_model(command, arguments.model);
+  add_flag(command, "--json", arguments.json, "print one JSON object");
 }
 
 void add_init(CLI::App& app, Arguments& chosen) {
-  auto* command = app.add_subcommand("init", "write a checkpoint with seeded random weights");
-  auto arguments = std::make_shared<InitArguments>();
-  command->add_option("OUT", arguments->out, "directory to write")->required();
-  command->add_option("--preset", arguments->preset, "tiny, 2b, 4b or 8b")->required();
-  command->add_option("--tokenizer", arguments->tokenizer,
-                      "directory whose tokenizer files to copy (default: 256 byte tokens)");
-  command->add_option("--seed", arguments->seed, "seed of the weights (default 0)");
-  command->add_flag("--force", arguments->force, "replace an existing directory");
-  command->add_flag("--quiet", arguments->quiet, "no talk on stderr");
-  command->footer(
+  const auto [command, arguments] = add_command<InitArguments>(
+      app, chosen, "init", "write a checkpoint with seeded random weights",
       "Examples:\n  espalier init tiny --preset tiny\n  espalier init big --preset 2b --tokenizer "
       "Qwen3-VL-2B-Instruct --seed 1");
-  command->callback([&chosen, arguments] { chosen = *arguments; });
+  command.add_option("OUT", arguments.out, "directory to write")->required();
+  command.add_option("--preset", arguments.preset, "tiny, 2b, 4b or 8b")->required();
+  command.add_option("--tokenizer", arguments.tokenizer,
+                     "directory whose tokenizer files to copy (default: 256 byte tokens)");
+  command.add_option("--seed", arguments.seed, "seed of the weights (default 0)")
+      ->check(whole_number(0, UINT64_MAX));
+  add_flag(command, "--force", arguments.force, "replace an existing directory");
+  add_flag(command, "--json", arguments.json, "print one JSON object about what was written");
+  add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
 }
 
 void add_generate(CLI::App& app, Arguments& chosen) {
-  auto* command = app.add_subcommand("generate", "answer a prompt about pictures");
-  auto arguments = std::make_shared<GenerateArguments>();
-  add_model(*command, arguments->model);
-  add_prompt(*command, arguments->prompt);
-  command
-      ->add_option("--max-new-tokens", arguments->max_new_tokens,
-                   "longest answer (our default: 128)")
-      ->check(CLI::Range(1, 1 << 20));
-  auto* greedy =
-      command->add_flag("--greedy", arguments->greedy, "take the most likely token at every step");
-  command->add_flag("--sample", arguments->sample, "draw each token")->excludes(greedy);
-  command->add_option("--temperature", arguments->temperature, "of the draw")->excludes(greedy);
-  command->add_option("--top-k", arguments->top_k, "draw from the k most likely; 0: off")
-      ->excludes(greedy);
-  command->add_option("--top-p", arguments->top_p, "draw from the likeliest that reach p; 1: off")
-      ->excludes(greedy);
-  command->add_option("--repetition-penalty", arguments->repetition_penalty, "1: off");
-  command->add_option("--seed", arguments->seed, "seed of the draw (default 0)");
-  add_run(*command, arguments->run);
-  command->add_flag("--json", arguments->json, "print one JSON object instead of streaming");
-  command->add_flag("--quiet", arguments->quiet, "no talk on stderr");
-  command->footer(
+  const auto [command, arguments] = add_command<GenerateArguments>(
+      app, chosen, "generate", "answer a prompt about pictures",
       "What is not given comes from the checkpoint's generation_config.json.\n\n"
       "Examples:\n  espalier generate MODEL --image cat.jpg --prompt \"Describe this image.\"\n"
       "  espalier generate MODEL --image a.png --image b.png --prompt \"What changed?\" --greedy");
-  command->callback([&chosen, arguments] { chosen = *arguments; });
+  add_model(command, arguments.model);
+  add_prompt(command, arguments.prompt);
+  command
+      .add_option("--max-new-tokens", arguments.max_new_tokens, "longest answer (our default: 128)")
+      ->check(whole_number(1, kMany));
+  add_flag(command, "--greedy", arguments.greedy, "take the most likely token at every step");
+  add_flag(command, "--sample", arguments.sample, "draw each token");
+  command.add_option("--temperature", arguments.temperature, "of the draw")->check(number());
+  command.add_option("--top-k", arguments.top_k, "draw from the k most likely; 0: off")
+      ->check(whole_number(0, kMany));
+  command.add_option("--top-p", arguments.top_p, "draw from the likeliest that reach p; 1: off")
+      ->check(number());
+  command.add_option("--repetition-penalty", arguments.repetition_penalty, "1: off")
+      ->check(number());
+  command.add_option("--seed", arguments.seed, "seed of the draw (default 0)")
+      ->check(whole_number(0, UINT64_MAX));
+  add_run(command, arguments.run);
+  add_flag(command, "--json", arguments.json, "print one JSON object instead of streaming");
+  add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
 }
 
 void add_trace(CLI::App& app, Arguments& chosen) {
-  auto* command = app.add_subcommand("trace", "save the value after every stage of a pass");
-  auto arguments = std::make_shared<TraceArguments>();
-  add_model(*command, arguments->model);
-  add_prompt(*command, arguments->prompt);
-  command->add_option("--out", arguments->out, "safetensors file to write")->required();
-  command
-      ->add_option("--max-new-tokens", arguments->max_new_tokens,
-                   "also generate greedily (default 0)")
-      ->check(CLI::Range(0, 1 << 20));
-  command->add_flag("--all-logits", arguments->all_logits,
-                    "logits of all positions, not the last 8");
-  add_run(*command, arguments->run);
-  command->add_flag("--force", arguments->force, "replace an existing file");
-  command->add_flag("--quiet", arguments->quiet, "no talk on stderr");
-  command->footer(
+  const auto [command, arguments] = add_command<TraceArguments>(
+      app, chosen, "trace", "save the value after every stage of a pass",
       "Examples:\n  espalier trace MODEL --image a.jpg --prompt \"Hi\" --out trace.safetensors\n"
       "  espalier trace MODEL --prompt \"Hi\" --out t.safetensors --dtype float32 --max-new-tokens "
       "8");
-  command->callback([&chosen, arguments] { chosen = *arguments; });
+  add_model(command, arguments.model);
+  add_prompt(command, arguments.prompt);
+  command.add_option("--out", arguments.out, "safetensors file to write")->required();
+  command
+      .add_option("--max-new-tokens", arguments.max_new_tokens,
+                  "also generate greedily (default 0)")
+      ->check(whole_number(0, kMany));
+  add_flag(command, "--all-logits", arguments.all_logits,
+           "logits of all positions, not the last 8");
+  add_run(command, arguments.run);
+  add_flag(command, "--force", arguments.force, "replace an existing file");
+  add_flag(command, "--json", arguments.json, "print one JSON object about what was written");
+  add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
 }
 
-/// An unknown word where a command or an option was wanted, with the nearest that there is.
-std::string explain_unknown(const CLI::App& app, const std::string& word) {
-  std::vector<std::string> known;
+std::vector<std::string> command_names(const CLI::App& app) {
+  std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-    known.push_back(command->get_name());
+    names.push_back(command->get_name());
   }
-  for (const CLI::App* command : app.get_subcommands()) {
-    known.clear();
-    for (const CLI::Option* option : command->get_options()) {
-      if (option->nonpositional()) known.push_back(option->get_name());
-    }
+  return names;
+}
+
+/// An option that there is not, with the one that was probably meant.
+std::string explain_unknown_option(const CLI::App& command, const std::string& word) {
+  std::vector<std::string> known;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) known.push_back(name);
   }
-  return fmt::format("unknown argument {}; did you mean {}? (known: {})", word,
-                     nearest(word, known), fmt::join(known, ", "));
+  const std::string name = word.substr(0, word.find('='));
+  const auto meant =
+      suggestion(name.substr(std::min(name.find_first_not_of('-'), name.size())), known);
+  return fmt::format("unknown option {}{}", name,
+                     meant ? fmt::format(" (did you mean --{}?)", *meant) : "");
+}
+
+/// An option with no value, with too many, or a flag with one.
+std::string explain_mismatch(const CLI::App& command, const std::string& message) {
+  std::string name = message.substr(0, message.find_first_of(": "));
+  if (!name.starts_with('-')) name.insert(0, "--");  // as CLI11 names a flag with a value
+  const CLI::Option* option = command.get_option_no_throw(name);
+  if (option == nullptr) return message;
+  if (option->get_items_expected_max() == 0) return name + " takes no value";
+  if (option->results().size() > 1) {
+    return fmt::format("{}: wanted once, found {} times", name, option->results().size());
+  }
+  return fmt::format("{0}: wanted a value, found none; one that begins with - is written {0}=VALUE",
+                     name);
+}
+
+/// What is wrong with a command line, in our words.
+std::string explain(const CLI::App& app, const CLI::App* command, const CLI::ParseError& error) {
+  const auto not_understood = app.remaining(/*recurse=*/true);
+  if (!not_understood.empty()) {
+    const std::string& word = not_understood.front();
+    if (word.starts_with('-')) return explain_unknown_option(command ? *command : app, word);
+    if (command) return fmt::format("surplus argument {}; what has spaces wants quotes", word);
+    const auto meant = suggestion(word, command_names(app));
+    return fmt::format("unknown command {}{}; wanted {}", word,
+                       meant ? fmt::format(" (did you mean {}?)", *meant) : "",
+                       alternatives(command_names(app)));
+  }
+  if (!command) return fmt::format("wanted a command: {}", alternatives(command_names(app)));
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
+    return explain_mismatch(*command, error.what());
+  }
+  return error.what();
 }
 
 }  // namespace
+
+std::string option_of_a_draw(const GenerateArguments& arguments) {
+  if (arguments.temperature) return "--temperature";
+  if (arguments.top_k) return "--top-k";
+  if (arguments.top_p) return "--top-p";
+  return {};
+}
 
 Arguments parse_arguments(int argc, const char* const* argv) {
   CLI::App app(kAbout, "espalier");
   app.set_version_flag("--version", "espalier " ESPALIER_VERSION);
   app.require_subcommand(1);
   app.get_formatter()->column_width(32);
+  app.get_formatter()->label("SUBCOMMAND", "COMMAND");
   Arguments chosen;
   add_inspect(app, chosen);
   add_init(app, chosen);
@@ -173,19 +288,17 @@ Arguments parse_arguments(int argc, const char* const* argv) {
     return HelpText{app.help()};
   } catch (const CLI::CallForVersion&) {
     return HelpText{app.version() + "\n"};
-  } catch (const CLI::ExtrasError&) {
-    const auto remaining = app.remaining(/*recurse=*/true);
-    throw InputError(explain_unknown(app, remaining.front()));
-  } catch (const CLI::RequiredError& error) {
-    if (app.get_subcommands().empty()) {
-      const auto remaining = app.remaining();
-      if (!remaining.empty()) throw InputError(explain_unknown(app, remaining.front()));
-      throw InputError("want a command: inspect, init, generate or trace; see espalier --help");
-    }
-    throw InputError(fmt::format("{}; see espalier {} --help", error.what(),
-                                 app.get_subcommands().front()->get_name()));
   } catch (const CLI::ParseError& error) {
-    throw InputError(error.what());
+    const auto given = app.get_subcommands();
+    const CLI::App* command = given.empty() ? nullptr : given.front();
+    throw InputError(fmt::format("{}; see espalier {}--help", explain(app, command, error),
+                                 command ? command->get_name() + " " : ""));
+  }
+  if (const auto* generate = std::get_if<GenerateArguments>(&chosen)) {
+    const std::string other = generate->sample ? "--sample" : option_of_a_draw(*generate);
+    require(!generate->greedy || other.empty(),
+            "--greedy and {} exclude each other; leave one out; see espalier generate --help",
+            other);
   }
   return chosen;
 }

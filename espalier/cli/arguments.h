@@ -23,6 +23,7 @@ struct InitArguments {
   std::optional<std::filesystem::path> tokenizer;
   std::uint64_t seed = 0;
   bool force = false;
+  bool json = false;
   bool quiet = false;
 };
 
@@ -58,6 +59,9 @@ struct GenerateArguments {
   bool quiet = false;
 };
 
+/// The first given option that only a draw uses, e.g. "--top-k"; empty if there is none.
+std::string option_of_a_draw(const GenerateArguments& arguments);
+
 /// `espalier trace MODEL --image I --prompt T --out F`
 struct TraceArguments {
   std::filesystem::path model;
@@ -67,6 +71,7 @@ struct TraceArguments {
   std::int64_t max_new_tokens = 0;
   bool all_logits = false;
   bool force = false;
+  bool json = false;
   bool quiet = false;
 };
 

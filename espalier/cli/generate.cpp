@@ -8,7 +8,9 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "espalier/base/error.h"
 #include "espalier/cli/commands.h"
+#include "espalier/cli/output.h"
 #include "espalier/cli/session.h"
 
 namespace espalier {
@@ -16,8 +18,15 @@ namespace espalier {
 namespace {
 
 /// What the user asked for, over what the checkpoint's generation_config.json says.
+///
+/// \throws InputError  for an option of a draw where nothing is drawn
 SamplingOptions sampling_of(const GenerateArguments& asked, const GenerationConfig& stored) {
-  return {.do_sample = !asked.greedy && (asked.sample || stored.do_sample),
+  const bool draws = !asked.greedy && (asked.sample || stored.do_sample);
+  require(draws || option_of_a_draw(asked).empty(),
+          "{} is of the draw, but the most likely token is taken: generation_config.json does not "
+          "ask for a draw; give --sample too",
+          option_of_a_draw(asked));
+  return {.do_sample = draws,
           .temperature = asked.temperature.value_or(stored.temperature),
           .top_k = asked.top_k.value_or(stored.top_k),
           .top_p = asked.top_p.value_or(stored.top_p),
@@ -34,6 +43,7 @@ double seconds_between(std::chrono::steady_clock::time_point from,
 int run_generate(const GenerateArguments& arguments) {
   const c10::InferenceMode inference;
   const Session session = open_session(arguments.model, arguments.run);
+  const SamplingOptions sampling = sampling_of(arguments, session.generation);
   const ModelInput input = encode_prompt(session, arguments.prompt);
 
   StreamDecoder decoder(session.tokenizer, /*skip_special_tokens=*/true);
@@ -50,7 +60,7 @@ int run_generate(const GenerateArguments& arguments) {
   GenerateOptions options;
   options.max_new_tokens = arguments.max_new_tokens;
   options.eos_token_ids = session.generation.eos_token_ids;
-  options.sampling = sampling_of(arguments, session.generation);
+  options.sampling = sampling;
   options.seed = arguments.seed;
   options.on_token = [&](std::int64_t id) {
     if (ids.empty()) first = std::chrono::steady_clock::now();
@@ -70,9 +80,10 @@ int run_generate(const GenerateArguments& arguments) {
                                    {"prompt_tokens", input.input_ids.size(0)},
                                    {"seconds_to_first_token", first_seconds},
                                    {"tokens_per_second", rate}};
-    fmt::print("{}\n", result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    print_json(result);
   } else {
     fmt::print("\n");
+    std::fflush(stdout);  // before the line on stderr, wherever both go
   }
   if (!arguments.quiet && !arguments.json) {
     fmt::print(stderr,

@@ -12,7 +12,10 @@ namespace espalier {
 
 int guarded_main(const std::function<int()>& body) {
   try {
-    return body();
+    const int code = body();
+    require(std::fflush(stdout) == 0 && std::ferror(stdout) == 0,
+            "stdout: not all of the result could be written; is its disk full?");
+    return code;
   } catch (const InputError& error) {
     fmt::print(stderr, "espalier: {}\n", error.what());
     return 2;

@@ -5,10 +5,13 @@
 
 #include <algorithm>
 #include <array>
+#include <nlohmann/json.hpp>
 
 #include "espalier/base/error.h"
 #include "espalier/base/files.h"
 #include "espalier/cli/commands.h"
+#include "espalier/cli/describe.h"
+#include "espalier/cli/output.h"
 #include "espalier/text/chat_template.h"
 #include "espalier/text/tokenizer.h"
 
@@ -59,11 +62,18 @@ int run_init(const InitArguments& arguments) {
     write_byte_tokenizer(out.path(), added_tokens_of(config));
   }
   if (!arguments.quiet) {
-    fmt::print(stderr, "writing {:.3f} B random parameters to {}\n",
-               static_cast<double>(count_parameters(config)) / 1e9, arguments.out.string());
+    fmt::print(stderr, "writing {} random parameters to {}\n",
+               human_count(static_cast<std::uint64_t>(count_parameters(config))),
+               arguments.out.string());
   }
   write_random_checkpoint(out.path(), config, arguments.seed);
   out.commit();
+  if (arguments.json) {
+    nlohmann::json result = {
+        {"out", arguments.out.string()}, {"preset", arguments.preset}, {"seed", arguments.seed}};
+    result.update(describe(open_model_directory(arguments.out)));
+    print_json(result);
+  }
   return 0;
 }
 

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <utility>
 
-#include "espalier/base/error.h"
+#include "espalier/base/files.h"
 #include "espalier/cli/commands.h"
+#include "espalier/cli/output.h"
 #include "espalier/cli/session.h"
 #include "espalier/model/generate.h"
 
@@ -60,8 +62,7 @@ at::Tensor grids_of(const ModelInput& input) {
 
 int run_trace(const TraceArguments& arguments) {
   const c10::InferenceMode inference;
-  require(arguments.force || !std::filesystem::exists(arguments.out),
-          "{} exists; remove it or give --force", arguments.out.string());
+  { const OutputFile refuses_early(arguments.out, arguments.force); }
   const Session session = open_session(arguments.model, arguments.run);
   const ModelInput input = encode_prompt(session, arguments.prompt);
 
@@ -96,7 +97,11 @@ int run_trace(const TraceArguments& arguments) {
     trace.add("generated", at::tensor(at::ArrayRef<std::int64_t>(ids), at::kLong));
   }
   trace.write(arguments.out, arguments.force);
-  if (!arguments.quiet) {
+  if (arguments.json) {
+    print_json({{"out", arguments.out.string()},
+                {"tensors", trace.size()},
+                {"prompt_tokens", input.input_ids.size(0)}});
+  } else if (!arguments.quiet) {
     fmt::print(stderr, "{} tensors written to {}\n", trace.size(), arguments.out.string());
   }
   return 0;

@@ -49,7 +49,9 @@ at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 /// \return          [N, heads, D], dense
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
 
-/// The tanh form of GELU (the vision blocks'), computed in float32, rounded once.
+/// The tanh form of GELU (the vision blocks'), computed in float32, rounded once. In bfloat16 ours
+/// is the nearest number also where the reference's 1 + tanh(...) cancels (x < -2.9): at
+/// most 1.6e-5 off.
 at::Tensor gelu_tanh(const at::Tensor& x);
 
 /// The exact, erf form of GELU (the mergers'), computed in float32, rounded once.

@@ -3,7 +3,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using test::input_error;
+using test::SmallDisk;
 using test::snapshot;
 using test::TemporaryDirectory;
 using ::testing::AllOf;
@@ -32,29 +32,6 @@ std::vector<std::string> names_in(const fs::path& folder) {
   std::sort(names.begin(), names.end());
   return names;
 }
-
-/// A small file system of its own, where the system lets us mount one.
-class SmallDisk {
- public:
-  explicit SmallDisk(fs::path place, const char* options) : place_(std::move(place)) {
-    fs::create_directory(place_);
-    mounted_ = mount("tmpfs", place_.c_str(), "tmpfs", 0, options) == 0;
-  }
-  ~SmallDisk() {
-    if (mounted_) umount2(place_.c_str(), MNT_DETACH);
-  }
-  SmallDisk(const SmallDisk&) = delete;
-  SmallDisk& operator=(const SmallDisk&) = delete;
-  [[nodiscard]] bool mounted() const { return mounted_; }
-  [[nodiscard]] bool make_read_only() const {
-    return mount("tmpfs", place_.c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, nullptr) == 0;
-  }
-  [[nodiscard]] const fs::path& path() const { return place_; }
-
- private:
-  fs::path place_;
-  bool mounted_ = false;
-};
 
 /// Gives up root's power to write anywhere, for a scope.
 class AsNobody {

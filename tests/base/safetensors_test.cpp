@@ -15,6 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+using test::as_bytes;
 using test::input_error;
 using test::TemporaryDirectory;
 using test::write_quickly;
@@ -46,10 +47,6 @@ std::string entry(std::string_view name, std::string_view dtype, std::string_vie
                   std::string_view offsets) {
   return fmt::format(R"("{}":{{"dtype":"{}","shape":{},"data_offsets":{}}})", name, dtype, shape,
                      offsets);
-}
-
-std::span<const std::byte> as_bytes(std::string_view text) {
-  return std::as_bytes(std::span(text.data(), text.size()));
 }
 
 TEST(Safetensors, ReadsWhatItWrote) {

@@ -74,7 +74,7 @@ class Checkpoint {
     for (const auto& [name, tensor] : tensors) specs.push_back(tensor.spec);
     WeightsWriter writer(folder, specs, max_file_bytes);
     for (const auto& [name, tensor] : tensors) {
-      writer.write(std::as_bytes(std::span(tensor.bytes.data(), tensor.bytes.size())));
+      writer.write(test::as_bytes(tensor.bytes));
     }
     writer.finish();
   }

@@ -15,12 +15,9 @@ namespace espalier {
 namespace {
 
 namespace fs = std::filesystem;
+using test::as_bytes;
 using test::input_error;
 using test::TemporaryDirectory;
-
-std::span<const std::byte> as_bytes(std::string_view text) {
-  return std::as_bytes(std::span(text.data(), text.size()));
-}
 
 std::vector<TensorSpec> four_tensors() {
   return {{.name = "d", .dtype = DType::U8, .shape = {4}},

@@ -3,15 +3,13 @@
 // an output folder that is as it was.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/mount.h>
-#include <unistd.h>
 
 #include <cstring>
-#include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
-#include "tests/cli/png.h"
+#include "espalier/base/files.h"
+#include "tests/png.h"
 #include "tests/support.h"
 
 namespace espalier {
@@ -19,20 +17,11 @@ namespace {
 
 namespace fs = std::filesystem;
 using test::CommandResult;
+using test::SmallDisk;
 using test::TemporaryDirectory;
+using test::write_quickly;
 using testing::AllOf;
 using testing::HasSubstr;
-
-std::string slurp(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
-
-void spill(const fs::path& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary) << bytes;
-}
 
 /// A checkpoint of our own to break, a picture, and a folder in which nothing may change.
 class BadInput : public testing::Test {
@@ -40,7 +29,7 @@ class BadInput : public testing::Test {
   BadInput() {
     fs::copy(test::fixture("models/gqa_tied"), model_);
     fs::create_directory(out_);
-    spill(out_ / "kept.txt", "already here");
+    write_quickly(out_ / "kept.txt", "already here");
   }
 
   CommandResult trace(const fs::path& picture) {
@@ -62,14 +51,14 @@ class BadInput : public testing::Test {
   }
 
   void edit_json(const std::string& name, const std::function<void(nlohmann::json&)>& edit) {
-    auto json = nlohmann::json::parse(slurp(model_ / name));
+    auto json = nlohmann::json::parse(read_file(model_ / name));
     edit(json);
-    spill(model_ / name, json.dump());
+    write_quickly(model_ / name, json.dump());
   }
 
   /// Rewrites the header of the weights and keeps their data.
   void edit_header(const std::function<void(nlohmann::json&)>& edit) {
-    const std::string bytes = slurp(model_ / "model.safetensors");
+    const std::string bytes = read_file(model_ / "model.safetensors");
     std::uint64_t length = 0;
     std::memcpy(&length, bytes.data(), 8);
     auto header = nlohmann::json::parse(bytes.substr(8, length));
@@ -81,7 +70,7 @@ class BadInput : public testing::Test {
     std::memcpy(changed.data(), &length, 8);
     std::uint64_t old = 0;
     std::memcpy(&old, bytes.data(), 8);
-    spill(model_ / "model.safetensors", changed + text + bytes.substr(8 + old));
+    write_quickly(model_ / "model.safetensors", changed + text + bytes.substr(8 + old));
   }
 
   const TemporaryDirectory scratch_;
@@ -123,9 +112,9 @@ TEST_F(BadInput, WeightsBeyondTheFile) {
 }
 
 TEST_F(BadInput, HugeHeader) {
-  std::string bytes = slurp(model_ / "model.safetensors");
+  std::string bytes = read_file(model_ / "model.safetensors");
   bytes[7] = '\x7F';
-  spill(model_ / "model.safetensors", bytes);
+  write_quickly(model_ / "model.safetensors", bytes);
   expect_refused({"model.safetensors", "header"});
 }
 
@@ -217,27 +206,27 @@ TEST_F(BadInput, AnotherChatTemplate) {
 TEST_F(BadInput, AMissingPicture) { expect_refused({"nowhere.png"}, model_ / "nowhere.png"); }
 
 TEST_F(BadInput, AnEmptyPicture) {
-  spill(model_ / "empty.png", "");
+  write_quickly(model_ / "empty.png", "");
   expect_refused({"empty.png", "empty"}, model_ / "empty.png");
 }
 
 TEST_F(BadInput, ATruncatedPicture) {
-  spill(model_ / "half.png", slurp(model_ / "wide.png").substr(0, 3000));
+  write_quickly(model_ / "half.png", read_file(model_ / "wide.png").substr(0, 3000));
   expect_refused({"half.png"}, model_ / "half.png");
 }
 
 TEST_F(BadInput, APictureWithoutPixels) {
-  spill(model_ / "zero.png", test::png_bytes(0, 0, 0));
+  write_quickly(model_ / "zero.png", test::png_bytes(0, 0, 0));
   expect_refused({"zero.png"}, model_ / "zero.png");
 }
 
 TEST_F(BadInput, AnAbsurdlyWidePicture) {
-  spill(model_ / "line.png", test::png_bytes(401, 2, 2));
+  write_quickly(model_ / "line.png", test::png_bytes(401, 2, 2));
   expect_refused({"line.png", "401", "200"}, model_ / "line.png");
 }
 
 TEST_F(BadInput, APictureThatIsABomb) {
-  spill(model_ / "bomb.png", test::png_bytes(100000, 100000, 0));
+  write_quickly(model_ / "bomb.png", test::png_bytes(100000, 100000, 0));
   expect_refused({"bomb.png", "100000"}, model_ / "bomb.png");
 }
 
@@ -249,20 +238,83 @@ TEST_F(BadInput, ASpecialTokenInTheText) {
 }
 
 TEST_F(BadInput, AnOutputThatExists) {
-  spill(out_ / "trace.safetensors", "precious");
+  write_quickly(out_ / "trace.safetensors", "precious");
   expect_refused({"trace.safetensors", "exists", "--force"});
 }
 
-TEST_F(BadInput, AnUnknownOptionGetsASuggestion) {
-  const CommandResult result = test::run_espalier({"inspect", model_, "--jason"});
-  EXPECT_EQ(result.exit_code, 2);
-  EXPECT_THAT(result.err, AllOf(HasSubstr("--jason"), HasSubstr("--json")));
+/// A command line that is refused before anything is opened, and what the message must name.
+struct BadCommandLine {
+  std::vector<std::string> arguments;
+  std::vector<std::string> parts;
+};
+
+TEST(BadCommandLines, EndInAMessageInOurWords) {
+  const std::vector<BadCommandLine> lines = {
+      {{}, {"wanted a command", "inspect, init, generate or trace", "espalier --help"}},
+      {{"insp"}, {"unknown command insp (did you mean inspect?)", "espalier --help"}},
+      {{"genrate"}, {"unknown command genrate (did you mean generate?)"}},
+      {{"help"}, {"unknown command help; wanted inspect, init"}},
+      {{"-v"}, {"unknown option -v (did you mean --version?)"}},
+      {{"init"}, {"OUT is required", "espalier init --help"}},
+      {{"inspect", "m", "--jason"}, {"--jason (did you mean --json?)", "espalier inspect --help"}},
+      {{"generate", "m", "--temp=3"}, {"unknown option --temp (did you mean --temperature?)"}},
+      {{"generate", "m", "--promt", "x"}, {"--promt (did you mean --prompt?)"}},
+      {{"generate", "m", "--zzz", "x"}, {"unknown option --zzz; see espalier generate --help"}},
+      {{"generate", "m", "--prompt", "What", "is", "it?"}, {"surplus argument is", "quotes"}},
+      {{"generate", "m", "--prompt"}, {"--prompt: wanted a value, found none"}},
+      {{"generate", "m", "--prompt", "x", "--prompt", "y"},
+       {"--prompt: wanted once, found 2 times", "espalier generate --help"}},
+      {{"inspect", "m", "--json=3"}, {"--json takes no value", "espalier inspect --help"}},
+      {{"init", "m", "--preset", "tiny", "--seed", "-1"}, {"--seed: wanted a whole", "found -1"}},
+      {{"trace", "m", "--prompt", "x", "--out", "o", "--max-new-tokens", "3.5"},
+       {"--max-new-tokens: wanted a whole number from 0 to 1048576, found 3.5"}},
+      {{"generate", "m", "--prompt", "x", "--temperature", "hot"},
+       {"--temperature: wanted a number, found hot"}},
+      {{"generate", "m", "--prompt", "x", "--dtype", "float16"},
+       {"--dtype: wanted float32 or bfloat16, found float16"}},
+      {{"generate", "m", "--prompt", "x", "--greedy", "--sample"},
+       {"--greedy and --sample exclude each other"}},
+      {{"generate", "m", "--prompt", "x", "--greedy", "--top-p", "0.5"},
+       {"--greedy and --top-p exclude each other"}}};
+  for (const auto& [arguments, parts] : lines) {
+    const CommandResult result = test::run_espalier(arguments);
+    EXPECT_EQ(result.exit_code, 2) << result.err;
+    EXPECT_EQ(result.out, "");
+    for (const auto& part : parts) EXPECT_THAT(result.err, HasSubstr(part));
+  }
 }
 
-TEST_F(BadInput, AnUnknownCommandGetsASuggestion) {
-  const CommandResult result = test::run_espalier({"generat"});
-  EXPECT_EQ(result.exit_code, 2);
-  EXPECT_THAT(result.err, AllOf(HasSubstr("generat"), HasSubstr("generate")));
+TEST_F(BadInput, AnOptionOfADrawWhereNothingIsDrawn) {
+  edit_json("generation_config.json", [](auto& json) { json["do_sample"] = false; });
+  const auto generate = [&](std::vector<std::string> options) {
+    options.insert(options.begin(),
+                   {"generate", model_, "--prompt", "Hi", "--max-new-tokens", "1"});
+    return test::run_espalier(options);
+  };
+  for (const char* option : {"--temperature", "--top-k", "--top-p"}) {
+    const CommandResult refused = generate({option, "1"});
+    EXPECT_EQ(refused.exit_code, 2);
+    EXPECT_EQ(refused.out, "");
+    EXPECT_THAT(refused.err,
+                AllOf(HasSubstr(option), HasSubstr("generation_config"), HasSubstr("--sample")));
+    EXPECT_EQ(generate({option, "1", "--sample"}).exit_code, 0);
+  }
+  EXPECT_EQ(generate({"--seed", "3"}).exit_code, 0);
+}
+
+TEST_F(BadInput, AnOutputThatIsAFolder) {
+  fs::create_directory(out_ / "trace.safetensors");
+  expect_refused({"trace.safetensors", "wanted a file", "folder"});
+}
+
+TEST_F(BadInput, AStandardOutputThatIsFull) {
+  for (const char* rest : {"inspect \"$1\"", "generate \"$1\" --prompt Hi --max-new-tokens 1"}) {
+    const CommandResult result =
+        test::run_command({"/bin/sh", "-c", std::string("exec \"$0\" ") + rest + " > /dev/full",
+                           ESPALIER_BIN "/espalier", model_});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.err, AllOf(HasSubstr("stdout"), HasSubstr("full")));
+  }
 }
 
 TEST_F(BadInput, InspectNamesEveryProblem) {
@@ -290,24 +342,9 @@ TEST_F(BadInput, InitWithAnUnknownPreset) {
   EXPECT_FALSE(fs::exists(out_ / "m"));
 }
 
-/// A small file system of its own over the output folder; needs root.
-class SmallDisk : public BadInput {
- protected:
-  void mount_tmpfs(unsigned long flags, const char* options) {
-    if (geteuid() != 0 || mount("tmpfs", out_.c_str(), "tmpfs", flags, options) != 0) {
-      GTEST_SKIP() << "mounting a tmpfs needs root";
-    }
-    mounted_ = true;
-  }
-  ~SmallDisk() override {
-    if (mounted_) umount(out_.c_str());
-  }
-  bool mounted_ = false;
-};
-
-TEST_F(SmallDisk, AFullDiskLeavesNothingBehind) {
-  mount_tmpfs(0, "size=64k");
-  if (IsSkipped()) return;
+TEST_F(BadInput, AFullDiskLeavesNothingBehind) {
+  const SmallDisk disk(out_, "size=64k");
+  if (!disk.mounted()) GTEST_SKIP() << "needs the right to mount a small disk";
   expect_refused({"trace.safetensors", "No space left"});
   const CommandResult init =
       test::run_espalier({"init", out_ / "m", "--preset", "tiny", "--quiet"});
@@ -316,9 +353,11 @@ TEST_F(SmallDisk, AFullDiskLeavesNothingBehind) {
   EXPECT_TRUE(test::snapshot(out_).empty());
 }
 
-TEST_F(SmallDisk, AReadOnlyDiskIsNamed) {
-  mount_tmpfs(MS_RDONLY, "");
-  if (IsSkipped()) return;
+TEST_F(BadInput, AReadOnlyDiskIsNamed) {
+  const SmallDisk disk(out_, "size=64k");
+  if (!disk.mounted() || !disk.make_read_only()) {
+    GTEST_SKIP() << "needs the right to mount a small disk";
+  }
   expect_refused({"trace.safetensors", "Read-only"});
   const CommandResult init =
       test::run_espalier({"init", out_ / "m", "--preset", "tiny", "--quiet"});

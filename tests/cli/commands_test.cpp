@@ -14,6 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 using test::CommandResult;
 using test::TemporaryDirectory;
+using testing::AllOf;
 using testing::HasSubstr;
 
 class Commands : public testing::Test {
@@ -55,6 +56,28 @@ TEST_F(Commands, InitMakesWhatInspectFindsWhole) {
   EXPECT_EQ(report.at("fingerprint").get<std::string>().size(), 64U);
 }
 
+TEST_F(Commands, SmallModelsAreCountedInSmallUnits) {
+  const CommandResult init = test::run_espalier({"init", scratch_ / "tiny", "--preset", "tiny"});
+  EXPECT_THAT(init.err, HasSubstr("writing 914.3 k random parameters"));
+  EXPECT_THAT(test::run_espalier({"inspect", scratch_ / "tiny"}).out,
+              AllOf(HasSubstr("parameters    914.3 k in 143 tensors"), HasSubstr("1.8 MB")));
+}
+
+TEST_F(Commands, InitSaysAsJsonWhatInspectFinds) {
+  const fs::path out = scratch_ / "tiny";
+  const CommandResult result =
+      test::run_espalier({"init", out, "--preset", "tiny", "--seed", "7", "--json", "--quiet"});
+  EXPECT_EQ(result.err, "");
+  auto written = nlohmann::json::parse(result.out);
+  EXPECT_EQ(written.at("out"), out.string());
+  EXPECT_EQ(written.at("preset"), "tiny");
+  EXPECT_EQ(written.at("seed"), 7);
+  for (const char* key : {"out", "preset", "seed"}) written.erase(key);
+  auto found = nlohmann::json::parse(test::run_espalier({"inspect", out, "--json"}).out);
+  found.erase("problems");
+  EXPECT_EQ(written, found);
+}
+
 TEST_F(Commands, InitDependsOnTheSeedAlone) {
   init_tiny("a", "3");
   init_tiny("b", "3");
@@ -76,6 +99,14 @@ TEST_F(Commands, GenerateStreamsTextAndRepeatsItselfForASeed) {
                                    .at("ids"));
 }
 
+TEST_F(Commands, AModelMayFollowAPicture) {
+  const fs::path model = test::fixture("models/gqa_tied");
+  const CommandResult result =
+      test::run_espalier({"generate", "--image", model / "wide.png", model, "--prompt", "Hi",
+                          "--max-new-tokens", "1", "--greedy", "--quiet"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+}
+
 TEST_F(Commands, TraceNamesEveryStage) {
   const fs::path model = test::fixture("models/gqa_tied");
   const CommandResult result =
@@ -95,12 +126,16 @@ TEST_F(Commands, TraceNamesEveryStage) {
 
 TEST_F(Commands, TraceOfATextHasNoPictures) {
   init_tiny("tiny");
-  const CommandResult result = test::run_espalier(
-      {"trace", scratch_ / "tiny", "--prompt", "Hi", "--out", scratch_ / "t.safetensors",
-       "--all-logits", "--dtype", "float32", "--quiet"});
+  const CommandResult result = test::run_espalier({"trace", scratch_ / "tiny", "--prompt", "Hi",
+                                                   "--out", scratch_ / "t.safetensors",
+                                                   "--all-logits", "--dtype", "float32", "--json"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const SafetensorsFile found(scratch_ / "t.safetensors");
   EXPECT_FALSE(found.tensors().contains("pixel_values"));
+  const auto summary = nlohmann::json::parse(result.out);
+  EXPECT_EQ(summary.at("out"), (scratch_ / "t.safetensors").string());
+  EXPECT_EQ(summary.at("tensors"), found.tensors().size());
+  EXPECT_EQ(summary.at("prompt_tokens"), found.tensors().at("input_ids").shape[0]);
   EXPECT_EQ(found.tensors().at("logits").shape[0], found.tensors().at("input_ids").shape[0]);
 }
 

@@ -8,6 +8,7 @@
 
 #include "espalier/base/error.h"
 #include "tests/image/pictures.h"
+#include "tests/png.h"
 #include "tests/support.h"
 
 namespace espalier {

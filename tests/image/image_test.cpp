@@ -12,6 +12,7 @@
 #include "espalier/base/hash.h"
 #include "espalier/image/decoders.h"
 #include "tests/image/pictures.h"
+#include "tests/png.h"
 #include "tests/support.h"
 
 namespace espalier {

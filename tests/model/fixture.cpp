@@ -12,8 +12,6 @@
 
 namespace espalier::test {
 
-namespace {
-
 std::map<std::string, at::Tensor> read_tensors(const std::filesystem::path& path) {
   const SafetensorsFile file(path);
   std::map<std::string, at::Tensor> tensors;
@@ -23,8 +21,6 @@ std::map<std::string, at::Tensor> read_tensors(const std::filesystem::path& path
   }
   return tensors;
 }
-
-}  // namespace
 
 ModelFixture open_fixture(const std::string& name, const std::string& dtype) {
   const auto folder = fixture("models/" + name);

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
@@ -15,6 +16,15 @@ namespace espalier::test {
 inline const std::vector<std::string> kModels = {"gqa_tied", "mha_resaved", "sharded_bf16",
                                                  "long_text"};
 
+/// What the released models' preprocessor_config.json says.
+inline constexpr PreprocessorConfig kReleasedPreprocessor{.min_pixels = 65536,
+                                                          .max_pixels = 16777216,
+                                                          .patch_size = 16,
+                                                          .temporal_patch_size = 2,
+                                                          .merge_size = 2,
+                                                          .image_mean = {0.5, 0.5, 0.5},
+                                                          .image_std = {0.5, 0.5, 0.5}};
+
 /// A small checkpoint, opened, and the sample that the reference ran on it.
 struct ModelFixture {
   Session session;
@@ -22,6 +32,9 @@ struct ModelFixture {
   std::int64_t max_new_tokens;
   std::map<std::string, at::Tensor> expected;  ///< the reference's values, by the trace's names
 };
+
+/// Every tensor of a safetensors file, by name.
+std::map<std::string, at::Tensor> read_tensors(const std::filesystem::path& path);
 
 /// \param dtype  "float32", "bfloat16", or empty: as the checkpoint is stored
 ModelFixture open_fixture(const std::string& name, const std::string& dtype = "");

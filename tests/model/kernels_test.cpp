@@ -83,15 +83,13 @@ TEST_P(Kernels, RmsNormReadsStridedRows) {
 }
 
 TEST(BfloatKernels, RmsNormRoundsBeforeTheWeight) {
-  // 1 / sqrt(mean(1, 9) + 0) = 0.4472136, in bfloat16 0.447265625; times the weight 1.0078125 it is
-  // 0.450759888, rounded 0.451171875. With one rounding, 0.4472136 * 1.0078125 = 0.450707 would be
-  // 0.44921875 or 0.451171875; the second number is the one that tells: 3 * 0.4472136 = 1.3416408,
-  // rounded 1.34375, times 1.0078125 = 1.354248, rounded 1.3515625 or 1.359375: 1.3515625.
+  // 1 / sqrt(mean(1, 9)) = 0.4472136. The second number tells: 3 * 0.4472136 = 1.3416408, rounded
+  // 1.34375, times 1.015625 = 1.36474609, rounded 1.3671875. With one rounding it would be
+  // 1.3416408 * 1.015625 = 1.36260394, rounded 1.359375.
   const auto x = at::tensor({1.0F, 3.0F}).to(at::kBFloat16).view({1, 2});
-  const auto weight = at::tensor({1.0078125F, 1.0078125F}).to(at::kBFloat16);
+  const auto weight = at::tensor({1.015625F, 1.015625F}).to(at::kBFloat16);
   const auto out = rms_norm(x, weight, 0.0).to(at::kFloat);
-  EXPECT_EQ(out[0][0].item<float>(), 0.451171875F);
-  EXPECT_EQ(out[0][1].item<float>(), 1.3515625F);
+  EXPECT_EQ(out[0][1].item<float>(), 1.3671875F);
 }
 
 TEST_P(Kernels, NormAndRotateIsItsTwin) {

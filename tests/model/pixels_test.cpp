@@ -4,16 +4,12 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "tests/model/fixture.h"
+
 namespace espalier {
 namespace {
 
-constexpr PreprocessorConfig kReleased{.min_pixels = 65536,
-                                       .max_pixels = 16777216,
-                                       .patch_size = 16,
-                                       .temporal_patch_size = 2,
-                                       .merge_size = 2,
-                                       .image_mean = {0.5, 0.5, 0.5},
-                                       .image_std = {0.5, 0.5, 0.5}};
+using test::kReleasedPreprocessor;
 
 // Row ((by * bw + bx) * 2 + iy) * 2 + ix, column ((c * 2 + frame) * 16 + py) * 16 + px holds pixel
 // ((2 by + iy) * 16 + py, (2 bx + ix) * 16 + px) of channel c.
@@ -22,7 +18,7 @@ TEST(ToPatches, PutsEachPixelInItsPlace) {
   const std::int64_t width = 96;
   at::manual_seed(3);
   const auto pixels = at::randint(256, {3, height, width}, at::kByte);
-  const auto patches = to_patches(pixels, kReleased);
+  const auto patches = to_patches(pixels, kReleasedPreprocessor);
   ASSERT_EQ(patches.sizes(), (std::vector<std::int64_t>{24, 1536}));
   for (std::int64_t row = 0; row < 24; ++row) {
     const std::int64_t block = row / 4;
