@@ -5,12 +5,12 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <atomic>
 #include <optional>
 
 #include "espalier/base/error.h"
 #include "espalier/model/attention_avx512.h"
 #include "espalier/model/dispatch.h"
+#include "espalier/model/tasks.h"
 
 namespace espalier {
 namespace {
@@ -44,20 +44,6 @@ avx512::HeadRows rows_of(const at::Tensor& x) {
 }
 
 at::Tensor bytes(int64_t count) { return at::empty({count}, at::kByte); }
-
-/// Calls task(i, scratch) for i in [0, tasks), each thread taking the next one when it is free:
-/// causal blocks differ in length.
-template <typename Task>
-void for_each_task(int64_t tasks, int64_t scratch_bytes, const Task& task) {
-  std::atomic<int64_t> next = 0;
-  const int64_t threads = std::min<int64_t>(tasks, at::get_num_threads());
-  at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
-    const at::Tensor scratch = bytes(scratch_bytes);
-    for (int64_t thread = begin; thread < end; ++thread) {
-      for (int64_t i = next++; i < tasks; i = next++) task(i, scratch.mutable_data_ptr());
-    }
-  });
-}
 
 struct Operands {
   avx512::AttentionShape shape;

@@ -10,7 +10,8 @@
 #include "espalier/base/error.h"
 #include "espalier/model/dispatch.h"
 #include "espalier/model/fused_loops.h"
-#include "espalier/model/row_dot_avx512.h"
+#include "espalier/model/product_avx512.h"
+#include "espalier/model/tasks.h"
 
 namespace espalier {
 namespace {
@@ -70,30 +71,68 @@ void with_number(const at::Tensor& x, const Action& action) {
   is_float(x) ? action(float{}) : action(Bfloat16{});
 }
 
-/// Few enough rows that the product takes as long as reading the weight.
-bool streams_weight(const at::Tensor& x, const at::Tensor& weight) {
+/// Whether the products of our own take this.
+bool multiplies(const at::Tensor& x, const at::Tensor& weight,
+                const std::optional<at::Tensor>& bias) {
   const int64_t in = weight.size(1);
-  return x.size(-1) == in && x.numel() <= avx512::kRowDotTokens * in && weight.is_contiguous();
+  return has_avx512_bf16() && is_bfloat16(x) && fusible(x, weight) && weight.is_contiguous() &&
+         in > 0 && in % 2 == 0 && x.size(-1) == in && x.numel() > 0 &&
+         (!bias || (fusible(*bias, x) && bias->is_contiguous()));
 }
 
-at::Tensor row_dot(const at::Tensor& x, const at::Tensor& weight,
-                   const std::optional<at::Tensor>& bias) {
+/// A few tokens: the weight is read once, each output on its own.
+void multiply_few(const avx512::Product& product) {
+  at::parallel_for(0, product.out, std::max<int64_t>(1, 65536 / product.in),
+                   [&](int64_t begin, int64_t end) { avx512::row_dot(product, begin, end); });
+}
+
+/// How many outputs a task computes: about 96, whose weights and sums fit into the second cache,
+/// such that all threads are busy to the end. Whole tiles of 6.
+int64_t outputs_of_task(int64_t outputs, int64_t threads) {
+  constexpr int64_t kMost = 96;
+  const int64_t rounds = (outputs + kMost * threads - 1) / (kMost * threads);
+  const int64_t even = (outputs + rounds * threads - 1) / (rounds * threads);
+  return (even + 5) / 6 * 6;
+}
+
+/// Many tokens: they are packed in panels, then blocks of outputs are computed for all of them.
+void multiply_many(const avx512::Product& product) {
+  const int64_t panels = (product.tokens + avx512::kPanelTokens - 1) / avx512::kPanelTokens;
+  const int64_t panel_words = avx512::packed_panel_words(product);
+  const at::Tensor packed = at::empty({panels * panel_words}, at::kInt);
+  auto* words = static_cast<uint32_t*>(packed.mutable_data_ptr());
+  at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel) {
+      avx512::pack_tokens(product, panel, words + panel * panel_words);
+    }
+  });
+  const int64_t outputs = outputs_of_task(product.out, at::get_num_threads());
+  const int64_t tasks = (product.out + outputs - 1) / outputs;
+  for_each_task(tasks, avx512::product_scratch_bytes(product, outputs),
+                [&](int64_t task, void* scratch) {
+                  const int64_t begin = task * outputs;
+                  avx512::multiply_block(product, words, begin,
+                                         std::min(product.out, begin + outputs), scratch);
+                });
+}
+
+at::Tensor multiply(const at::Tensor& x, const at::Tensor& weight,
+                    const std::optional<at::Tensor>& bias) {
   const int64_t in = weight.size(1);
   const int64_t out = weight.size(0);
   const at::Tensor tokens = x.reshape({-1, in});
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = out;
   at::Tensor result = at::empty(shape, x.options());
-  const avx512::RowDot product{.x = numbers<uint16_t>(tokens),
-                               .x_stride = tokens.stride(0),
-                               .tokens = tokens.size(0),
-                               .weight = numbers<uint16_t>(weight),
-                               .in = in,
-                               .out = out,
-                               .bias = bias ? numbers<uint16_t>(*bias) : nullptr,
-                               .result = mutable_numbers<uint16_t>(result)};
-  at::parallel_for(0, out, std::max<int64_t>(1, 65536 / in),
-                   [&](int64_t begin, int64_t end) { avx512::row_dot(product, begin, end); });
+  const avx512::Product product{.x = numbers<uint16_t>(tokens),
+                                .x_stride = tokens.stride(0),
+                                .tokens = tokens.size(0),
+                                .weight = numbers<uint16_t>(weight),
+                                .in = in,
+                                .out = out,
+                                .bias = bias ? numbers<uint16_t>(*bias) : nullptr,
+                                .result = mutable_numbers<uint16_t>(result)};
+  product.tokens <= avx512::kRowDotTokens ? multiply_few(product) : multiply_many(product);
   return result;
 }
 
@@ -101,10 +140,8 @@ at::Tensor row_dot(const at::Tensor& x, const at::Tensor& weight,
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight,
                   const std::optional<at::Tensor>& bias) {
-  const bool ours = has_avx512_bf16() && is_bfloat16(x) && fusible(x, weight) &&
-                    streams_weight(x, weight) &&
-                    (!bias || (fusible(*bias, x) && bias->is_contiguous()));
-  return ours ? row_dot(x, weight, bias) : composed::linear(x, weight, bias);
+  return multiplies(x, weight, bias) ? multiply(x, weight, bias)
+                                     : composed::linear(x, weight, bias);
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {

@@ -11,7 +11,9 @@
 /// No other file chooses between the two. Nothing here writes to its arguments.
 namespace espalier {
 
-/// x W^T + b.
+/// x W^T + b. On a CPU with AVX512_BF16, bfloat16 runs in a product of our own, which packs the
+/// tokens instead of the weight; a token's result is then the same bit for bit whatever tokens
+/// stand beside it (more than four, or up to four of them).
 ///
 /// \param x       [..., in], float32 or bfloat16
 /// \param weight  [out, in], same dtype, row-major

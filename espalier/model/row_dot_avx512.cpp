@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "espalier/model/row_dot_avx512.h"
-
 #include <immintrin.h>
+
+#include "espalier/model/product_avx512.h"
 
 // Nothing else is included, for the reason given in attention_avx512.cpp.
 
@@ -36,7 +36,7 @@ uint16_t narrow(float number) {
 /// kRows rows of the weight from row `o` on, times kTokens tokens. Each sum is kept in kParts, so
 /// that none waits for the one before it.
 template <int kTokens, int kRows, int kParts>
-void dot_rows(const RowDot& p, int64_t o) {
+void dot_rows(const Product& p, int64_t o) {
   const uint16_t* weight = p.weight + o * p.in;
   __m512 sums[kTokens][kRows][kParts];
 #pragma GCC unroll 16
@@ -81,7 +81,7 @@ void dot_rows(const RowDot& p, int64_t o) {
 /// One row read front to back is the fastest way to read memory. With three tokens and more the
 /// loads of x would be the limit: there four rows share them.
 template <int kTokens>
-void dot_range(const RowDot& p, int64_t begin, int64_t end) {
+void dot_range(const Product& p, int64_t begin, int64_t end) {
   int64_t o = begin;
   if constexpr (kTokens > 2) {
     for (; o + 4 <= end; o += 4) dot_rows<kTokens, 4, 1>(p, o);
@@ -91,7 +91,7 @@ void dot_range(const RowDot& p, int64_t begin, int64_t end) {
 
 }  // namespace
 
-void row_dot(const RowDot& product, int64_t begin, int64_t end) {
+void row_dot(const Product& product, int64_t begin, int64_t end) {
   switch (product.tokens) {
     case 1:
       return dot_range<1>(product, begin, end);

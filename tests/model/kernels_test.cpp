@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "espalier/model/dispatch.h"
+
 namespace espalier {
 namespace {
 
@@ -218,6 +220,45 @@ TEST_P(Kernels, LinearIsTheProductInDouble) {
                                1e-5 * std::sqrt(in)));
     }
   }
+}
+
+// Tokens around a panel of 64 and a group of 512; outputs around tiles of 6 and squares of 16; sums
+// that are shorter than a register, not whole registers, and longer than what is summed at once
+// (2048).
+TEST_P(Kernels, LinearOfManyTokensIsTheProductInDouble) {
+  struct Shape {
+    int64_t tokens, in, out;
+  };
+  for (const auto& [tokens, in, out] : {Shape{5, 2, 1},
+                                        {63, 30, 5},
+                                        {64, 32, 6},
+                                        {65, 66, 7},
+                                        {80, 128, 97},
+                                        {130, 2050, 191},
+                                        {512, 40, 16},
+                                        {530, 4100, 33},
+                                        {577, 96, 200}}) {
+    const auto x = numbers({tokens, in}, GetParam());
+    const auto weight = numbers({out, in}, GetParam());
+    const auto bias = numbers({out}, GetParam());
+    const auto exact = at::linear(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble));
+    const auto error = (espalier::linear(x, weight, bias).to(at::kDouble) - exact).abs();
+    // One rounding to half a step of the type, and float32 sums of `in` terms of size 1.
+    const double step = GetParam() == at::kFloat ? 1e-6 : 1.0 / 256;
+    const auto allowed = exact.abs() * step + 1e-6 * static_cast<double>(in);
+    EXPECT_TRUE(error.le(allowed).all().item<bool>())
+        << tokens << "x" << in << "x" << out << ": " << error.max().item<double>();
+  }
+}
+
+TEST(BfloatKernels, ATokensProductDoesNotDependOnItsNeighbours) {
+  if (!has_avx512_bf16()) GTEST_SKIP() << "the product of our own needs AVX512_BF16";
+  at::manual_seed(1);
+  const auto x = numbers({200, 96}, at::kBFloat16);
+  const auto weight = numbers({70, 96}, at::kBFloat16);
+  const auto all = espalier::linear(x, weight);
+  EXPECT_TRUE(at::equal(espalier::linear(x.narrow(0, 100, 7), weight), all.narrow(0, 100, 7)));
+  EXPECT_TRUE(at::equal(espalier::linear(x.flip(0), weight).flip(0), all));
 }
 
 TEST_P(Kernels, LinearKeepsLeadingDimensionsAndReadsStridedTokens) {
