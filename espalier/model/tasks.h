@@ -8,6 +8,10 @@
 #include <atomic>
 #include <cstdint>
 
+#ifndef INTRA_OP_PARALLEL
+#error "at::parallel_for is a plain loop here: compile with LibTorch's OpenMP"
+#endif
+
 namespace espalier {
 
 /// Calls task(i, scratch) for i in [0, tasks), each thread taking the next one when it is free:
