@@ -12,11 +12,6 @@ namespace {
 constexpr int64_t kBlockKeys = 512;  // keys between two corrections of the maximum
 static_assert(kBlockRows % kTileRows == 0 && kBlockKeys % kPanel == 0);
 
-/// The first n of 32 lanes of 16 bits.
-__mmask32 first_halves(int64_t n) {
-  return n <= 0 ? __mmask32{0} : n >= 32 ? __mmask32{0xffffffff} : __mmask32((1U << n) - 1U);
-}
-
 /// 2^x for x <= 0, relative error 2e-7, exact at 0; far below the smallest float it is 0.
 __m512 exp2_of(__m512 x) {
   // Below -200 the result is 0 anyway; of -infinity the rest would be no number. NaN goes through.

@@ -31,10 +31,8 @@ std::vector<std::int64_t> generate(const Qwen3VL& model, const ModelInput& input
 
   KvCache cache = make_kv_cache(model.config.text, model.language_model.layers.size(), capacity,
                                 model.dtype(), model.device());
-  ForwardOptions pass = options.prompt;
-  pass.cache = &cache;
+  const ForwardOptions pass{.cache = &cache};
   at::Tensor hidden = forward(model, input, pass);
-  const ForwardOptions step{.cache = &cache, .observe_layer = {}, .observe_stage = {}};
 
   Random random(options.seed);
   const auto* prompt_ids = input.input_ids.const_data_ptr<std::int64_t>();
@@ -52,7 +50,7 @@ std::vector<std::int64_t> generate(const Qwen3VL& model, const ModelInput& input
         std::ssize(seen) == capacity) {
       break;
     }
-    hidden = forward(model, next_input(id, cache.length, input.rope_delta.front()), step);
+    hidden = forward(model, next_input(id, cache.length, input.rope_delta.front()), pass);
   }
   return {seen.begin() + prompt_tokens, seen.end()};
 }

@@ -18,8 +18,6 @@ struct GenerateOptions {
   std::uint64_t seed = 0;
   /// Called with each token as it is made, the end token too; false stops.
   std::function<bool(std::int64_t id)> on_token;
-  /// What the prompt's pass may be observed with; its cache is generate's own.
-  ForwardOptions prompt;
 };
 
 /// Generates an answer for one sample: the prompt in one pass, then token by token over the cache.

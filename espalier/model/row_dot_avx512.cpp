@@ -1,25 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <immintrin.h>
-
 #include "espalier/model/product_avx512.h"
+#include "espalier/model/tile_avx512.h"
 
 // Nothing else is included, for the reason given in attention_avx512.cpp.
 
 namespace espalier::avx512 {
 namespace {
 
-using std::int64_t;
-using std::uint16_t;
-
 constexpr int64_t kNumbers = 32;  // bfloat16 of a register
 constexpr int64_t kAhead = 384;   // numbers from the load to the prefetch
 
 constexpr __mmask32 kAll = 0xffffffff;
-
-/// The first n of 32 lanes, none where n <= 0.
-__mmask32 first_numbers(int64_t n) {
-  return n >= kNumbers ? kAll : n <= 0 ? __mmask32{0} : __mmask32((1U << n) - 1U);
-}
 
 __m512bh load(const uint16_t* numbers, __mmask32 mask) {
   return (__m512bh)_mm512_maskz_loadu_epi16(mask, numbers);
@@ -48,7 +39,7 @@ void dot_rows(const Product& p, int64_t o) {
 #pragma GCC unroll 2
     for (int part = 0; part < kParts; ++part) {
       const int64_t at = i + part * kNumbers;
-      const __mmask32 mask = first_numbers(p.in - at);
+      const __mmask32 mask = first_halves(p.in - at);
       __m512bh x[kTokens];
 #pragma GCC unroll 4
       for (int t = 0; t < kTokens; ++t) x[t] = load(p.x + t * p.x_stride + at, mask);

@@ -31,6 +31,11 @@ inline __mmask16 first_lanes(int64_t n) {
   return n <= 0 ? __mmask16{0} : n >= kLanes ? __mmask16{0xffff} : __mmask16((1U << n) - 1U);
 }
 
+/// The first n of 32 lanes of 16 bits, none where n <= 0, all where n >= 32.
+inline __mmask32 first_halves(int64_t n) {
+  return n <= 0 ? __mmask32{0} : n >= 32 ? __mmask32{0xffffffff} : __mmask32((1U << n) - 1U);
+}
+
 inline __m512bh as_pairs(__m512i words) { return (__m512bh)words; }
 
 /// The pair of numbers at `numbers`, wherever it lies, in every lane.
