@@ -16,7 +16,7 @@ readonly torch_minimum=2.11    # what is accepted; the same number as in cmake/F
 readonly needed=(
   g++ cmake ninja-build pkg-config python3-venv
   nlohmann-json3-dev libsimdjson-dev libpcre2-dev libicu-dev libcli11-dev libfmt-dev
-  libjpeg62-turbo-dev libpng-dev libwebp-dev libssl-dev libxxhash-dev
+  libjpeg62-turbo-dev libpng-dev libwebp-dev libssl-dev libxxhash-dev libtomlplusplus-dev
   libgtest-dev libgmock-dev
 )
 # What makes building quicker and checks the style; nothing stops without these.
