@@ -47,6 +47,7 @@ struct SkippedSample {
 struct ProbePicture {
   std::int64_t domain = 0;
   std::string path;  ///< relative to the domain's source; several joined by a line feed
+  std::string hash;  ///< XXH3-128 of its bytes, 32 hexadecimal digits
   bool operator==(const ProbePicture&) const = default;
 };
 
