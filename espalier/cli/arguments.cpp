@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/cli/arguments.h"
 
-#include <fmt/ranges.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
@@ -10,6 +8,7 @@
 #include <utility>
 
 #include "espalier/base/error.h"
+#include "espalier/base/words.h"
 
 namespace espalier {
 
@@ -18,41 +17,6 @@ namespace {
 constexpr const char* kAbout =
     "Espalier makes vision-language models shallower for a chosen domain.\n"
     "It reads and writes Hugging Face checkpoint directories of Qwen3-VL.\n";
-
-/// Letters to change, add or leave out to get from one word to the other.
-std::size_t edit_distance(const std::string& from, const std::string& to) {
-  std::vector<std::size_t> row(to.size() + 1);
-  for (std::size_t j = 0; j <= to.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= from.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= to.size(); ++j) {
-      const std::size_t replaced = diagonal + (from[i - 1] == to[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row.back();
-}
-
-/// "a, b or c"
-std::string alternatives(std::vector<std::string> words) {
-  const std::string last = std::move(words.back());
-  words.pop_back();
-  return words.empty() ? last : fmt::format("{} or {}", fmt::join(words, ", "), last);
-}
-
-/// The word of `known` that was probably meant: one that begins with `word`, or else one that is
-/// few letters away.
-std::optional<std::string> suggestion(const std::string& word,
-                                      const std::vector<std::string>& known) {
-  const auto strangeness = [&](const std::string& candidate) {
-    return std::pair(!candidate.starts_with(word), edit_distance(word, candidate));
-  };
-  const auto& best = *std::ranges::min_element(known, {}, strangeness);
-  const auto [elsewhere, distance] = strangeness(best);
-  return elsewhere && 2 * distance > word.size() ? std::nullopt : std::optional(best);
-}
 
 // What a value must be. CLI11 has such checks too, but says "not in range" and lets -1 be a seed.
 
@@ -249,10 +213,7 @@ std::string explain(const CLI::App& app, const CLI::App* command, const CLI::Par
     const std::string& word = not_understood.front();
     if (word.starts_with('-')) return explain_unknown_option(command ? *command : app, word);
     if (command) return fmt::format("surplus argument {}; what has spaces wants quotes", word);
-    const auto meant = suggestion(word, command_names(app));
-    return fmt::format("unknown command {}{}; wanted {}", word,
-                       meant ? fmt::format(" (did you mean {}?)", *meant) : "",
-                       alternatives(command_names(app)));
+    return unknown_word("command", word, command_names(app));
   }
   if (!command) return fmt::format("wanted a command: {}", alternatives(command_names(app)));
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
