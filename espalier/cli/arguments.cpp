@@ -171,6 +171,60 @@ void add_trace(CLI::App& app, Arguments& chosen) {
   add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
 }
 
+/// A whole number of at least 1 that is counted as signed.
+template <typename Target>
+CLI::Option* add_count(CLI::App& command, const char* name, Target& target, const char* about) {
+  return command.add_option(name, target, about)->check(whole_number(1, kMany));
+}
+
+void add_rank(CLI::App& app, Arguments& chosen) {
+  const auto [command, arguments] = add_command<RankArguments>(
+      app, chosen, "rank", "rank the layers of a probe record, choose those that go",
+      "Examples:\n  espalier rank R --out ranking.json\n"
+      "  espalier rank R --all --budget 25% --protect 0-2 --out ranking.json");
+  command.add_option("PROBE", arguments.probe, "folder that espalier probe wrote")->required();
+  command
+      .add_option("--criterion", arguments.criteria,
+                  "repeat for several (default: the paper's: each domain, mixed, cka, "
+                  "interlace-paper, random)")
+      ->allow_extra_args(false);
+  add_flag(command, "--all", arguments.all, "every criterion that the record supports");
+  command
+      .add_option("--alpha", arguments.alpha, "Eq. 9: weight of the second domain (default 0.7)")
+      ->check(number());
+  command.add_option("--weights", arguments.weights, "of mixed, instead: math=0.3,nonmath=0.7");
+  command
+      .add_option("--average", arguments.average,
+                  "a domain's mean is over its samples (default, Eq. 7) or subtasks")
+      ->check(one_of({"samples", "subtasks"}));
+  command.add_option("--rule", arguments.rule,
+                     "topk, contiguous, min-gap, max-run or triplets (default: the criterion's)");
+  add_count(command, "--min-gap", arguments.min_gap,
+            "rule min-gap: layers kept between two removed ones (our default 1)");
+  add_count(command, "--max-run", arguments.max_run,
+            "rule max-run: most neighbours removed in a row (our default 2)");
+  command
+      .add_option("--overflow", arguments.overflow,
+                  "where triplets do not reach K: stages (our default), gap-dp, error")
+      ->check(one_of({"stages", "gap-dp", "error"}));
+  command
+      .add_option("--budget", arguments.budgets,
+                  "share of the prunable layers; repeat (default 10%, 25%, 40%)")
+      ->allow_extra_args(false);
+  add_count(command, "--remove", arguments.remove, "number of layers instead; repeat")
+      ->allow_extra_args(false);
+  command.add_option("--protect", arguments.protect,
+                     "layers that stay beside the first and the last: 0-2,17");
+  command.add_option("--bootstrap", arguments.bootstrap, "resamples (our default 1000); 0: none")
+      ->check(whole_number(0, kMany));
+  command.add_option("--seed", arguments.seed, "of random and the bootstrap (default 0)")
+      ->check(whole_number(0, UINT64_MAX));
+  command.add_option("--out", arguments.out, "JSON file to write")->required();
+  add_flag(command, "--force", arguments.force, "replace an existing file");
+  add_flag(command, "--json", arguments.json, "print what is written instead of tables");
+  add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
+}
+
 std::vector<std::string> command_names(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
@@ -242,6 +296,7 @@ Arguments parse_arguments(int argc, const char* const* argv) {
   add_init(app, chosen);
   add_generate(app, chosen);
   add_trace(app, chosen);
+  add_rank(app, chosen);
   app.footer("espalier COMMAND --help says more.");
   try {
     app.parse(argc, argv);
