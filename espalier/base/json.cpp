@@ -234,6 +234,16 @@ std::vector<double> JsonObject::numbers(std::string_view key) const {
                          [](const json& value) { return value.is_number(); });
 }
 
+std::vector<JsonObject> JsonObject::objects(std::string_view key) const {
+  const json& list = at(key);
+  if (!list.is_array()) refuse(place_, key, "a list", list);
+  std::vector<JsonObject> elements;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    elements.emplace_back(list[i], fmt::format("{}: {}[{}]", place_, key, i));
+  }
+  return elements;
+}
+
 void JsonObject::ignore(std::initializer_list<std::string_view> keys) const {
   read_.insert(keys.begin(), keys.end());
 }

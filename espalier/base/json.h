@@ -39,6 +39,8 @@ class JsonObject {
   [[nodiscard]] std::string string(std::string_view key) const;
   [[nodiscard]] std::vector<std::int64_t> integers(std::string_view key) const;
   [[nodiscard]] std::vector<double> numbers(std::string_view key) const;
+  /// The elements of a list of objects; each knows its place, e.g. "probe.json: domains[0]".
+  [[nodiscard]] std::vector<JsonObject> objects(std::string_view key) const;
 
   /// Marks keys that cannot matter to the computation as read.
   void ignore(std::initializer_list<std::string_view> keys) const;

@@ -13,6 +13,7 @@
 #include "espalier/base/hash.h"
 #include "espalier/base/json.h"
 #include "espalier/base/safetensors.h"
+#include "espalier/records/model_identity.h"
 
 namespace espalier {
 
@@ -87,50 +88,23 @@ json to_json(const ProbeRecord& record) {
           {"kind", kKind},
           {"tool_version", ESPALIER_VERSION},
           {"options", json::parse(record.options)},
-          {"model",
-           {{"fingerprint", record.model.fingerprint},
-            {"architecture", record.model.architecture},
-            {"num_layers", record.model.num_layers},
-            {"hidden_size", record.model.hidden_size}}},
+          {"model", to_json(record.model)},
           {"domains", std::move(domains)},
           {"measured_layers", record.measured_layers},
           {"pictures", std::move(pictures)},
           {"skipped", std::move(skipped)}};
 }
 
-/// The elements of an array, each as an object that knows its place.
-template <typename Read>
-void for_each_object(const JsonObject& parent, std::string_view key, const Read& read) {
-  const json& list = parent.at(key);
-  require(list.is_array(), "{}: {}: wanted an array, found {}", parent.place(), key,
-          list.type_name());
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    read(JsonObject(list[i], fmt::format("{}: {}[{}]", parent.place(), key, i)));
-  }
-}
-
 ProbeDomain read_domain(const JsonObject& object) {
   ProbeDomain domain{.name = object.string("name"), .source = object.string("source")};
-  for_each_object(object, "subtasks", [&](const JsonObject& subtask) {
+  for (const JsonObject& subtask : object.objects("subtasks")) {
     domain.subtasks.push_back({.name = subtask.string("name"),
                                .prompt = subtask.string("prompt"),
                                .samples = subtask.integer("samples")});
     subtask.refuse_unread();
-  });
+  }
   object.refuse_unread();
   return domain;
-}
-
-ModelIdentity read_model(const JsonObject& object) {
-  ModelIdentity model{.fingerprint = object.string("fingerprint"),
-                      .architecture = object.string("architecture"),
-                      .num_layers = object.integer("num_layers"),
-                      .hidden_size = object.integer("hidden_size")};
-  object.refuse_unread();
-  require(model.num_layers >= 1 && model.num_layers <= 100'000 && model.hidden_size >= 1 &&
-              model.hidden_size <= 10'000'000,
-          "{}: {} layers of {} cannot be", object.place(), model.num_layers, model.hidden_size);
-  return model;
 }
 
 void check_header(const ProbeRecord& record, const std::string& place) {
@@ -164,20 +138,21 @@ ProbeRecord read_header(const std::filesystem::path& folder) {
           folder.string());
   ProbeRecord record;
   record.options = object.at("options").dump();
-  record.model = read_model(object.object("model"));
-  for_each_object(object, "domains",
-                  [&](const JsonObject& domain) { record.domains.push_back(read_domain(domain)); });
+  record.model = read_model_identity(object.object("model"));
+  for (const JsonObject& domain : object.objects("domains")) {
+    record.domains.push_back(read_domain(domain));
+  }
   record.measured_layers = object.integers("measured_layers");
-  for_each_object(object, "pictures", [&](const JsonObject& picture) {
+  for (const JsonObject& picture : object.objects("pictures")) {
     record.pictures.push_back({.domain = picture.integer("domain"),
                                .path = picture.string("path"),
                                .hash = picture.string("hash")});
     picture.refuse_unread();
-  });
-  for_each_object(object, "skipped", [&](const JsonObject& sample) {
+  }
+  for (const JsonObject& sample : object.objects("skipped")) {
     record.skipped.push_back({.file = sample.string("file"), .reason = sample.string("reason")});
     sample.refuse_unread();
-  });
+  }
   object.ignore({"tool_version"});
   object.refuse_unread();
   check_header(record, path.string());

@@ -96,13 +96,17 @@ struct Ranking {
   bool operator==(const Ranking&) const = default;
 };
 
-/// \throws InputError for a missing, broken or contradictory file or another schema
+/// \throws InputError for a missing, broken or contradictory file (e.g. a removed layer that is not
+///                    prunable), or another schema
 Ranking read_ranking(const std::filesystem::path& file);
+
+/// The ranking as it stands in its file.
+std::string to_json_text(const Ranking& ranking);
 
 /// \throws InputError if the file exists (without force) or cannot be written
 void write_ranking(const std::filesystem::path& file, const Ranking& ranking, bool force);
 
-/// SHA-256 of a ranking's JSON without its options.
+/// SHA-256 of a ranking's JSON without its options and the tool's version.
 std::string fingerprint(const Ranking& ranking);
 
 }  // namespace espalier
