@@ -72,7 +72,7 @@ class Checkpoint {
     for (const auto& [name, value] : files) write_quickly(folder / name, value.dump());
     std::vector<TensorSpec> specs;
     for (const auto& [name, tensor] : tensors) specs.push_back(tensor.spec);
-    WeightsWriter writer(folder, specs, max_file_bytes);
+    WeightsWriter writer(folder, specs, {.max_file_bytes = max_file_bytes});
     for (const auto& [name, tensor] : tensors) {
       writer.write(test::as_bytes(tensor.bytes));
     }
