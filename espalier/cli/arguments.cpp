@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <map>
 #include <utility>
 
 #include "espalier/base/error.h"
@@ -94,6 +95,11 @@ CLI::Validator number() {
 
 constexpr std::uint64_t kMany = 1 << 20;
 
+constexpr std::uint64_t kMostBytes = 1ULL << 32;  // times the largest unit stays within 64 bits
+const std::map<std::string, std::uint64_t> kByteUnits = {
+    {"", 1},           {"KB", 1000},      {"MB", 1000 * 1000}, {"GB", 1000 * 1000 * 1000},
+    {"KiB", 1U << 10}, {"MiB", 1U << 20}, {"GiB", 1U << 30}};
+
 /// A command and its arguments, which are the chosen ones once it is given.
 template <typename Command>
 std::pair<CLI::App&, Command&> add_command(CLI::App& app, Arguments& chosen, const char* name,
@@ -111,7 +117,29 @@ void add_flag(CLI::App& command, const char* name, bool& flag, const char* about
 }
 
 void add_model(CLI::App& command, std::filesystem::path& model) {
-  command.add_option("MODEL", model, "checkpoint directory")->required();
+  command.add_option("MODEL", model, "checkpoint directory, or a plan file")->required();
+}
+
+void add_base(CLI::App& command, std::filesystem::path& base) {
+  command.add_option("--base", base, "where a plan's base lies now (default: where the plan says)");
+}
+
+/// A number of bytes: "5GB", "500MB", "1GiB" or plain.
+CLI::Option* add_bytes(CLI::App& command, const char* name, std::optional<std::uint64_t>& bytes,
+                       const char* about) {
+  const auto read = [&bytes](const std::string& found) {
+    const std::size_t unit = found.find_first_not_of("0123456789");
+    std::uint64_t number = 0;
+    const auto scale = kByteUnits.find(unit == std::string::npos ? "" : found.substr(unit));
+    const bool fine = read_number(found.substr(0, unit), number) && number > 0 &&
+                      number <= kMostBytes && scale != kByteUnits.end();
+    if (!fine) {
+      throw CLI::ValidationError(
+          fmt::format("wanted a size such as 5GB or 500MB, found {}", found));
+    }
+    bytes = number * scale->second;
+  };
+  return command.add_option_function<std::string>(name, read, about);
 }
 
 void add_prompt(CLI::App& command, PromptArguments& prompt) {
@@ -132,6 +160,7 @@ void add_run(CLI::App& command, RunArguments& run) {
       ->check(one_of({"float32", "bfloat16"}));
   command.add_option("--threads", run.threads, "CPU threads (default: all cores)")
       ->check(whole_number(1, 1024));
+  add_base(command, run.base);
 }
 
 void add_inspect(CLI::App& app, Arguments& chosen) {
@@ -140,6 +169,7 @@ void add_inspect(CLI::App& app, Arguments& chosen) {
       "Examples:\n  espalier inspect Qwen3-VL-2B-Instruct\n"
       "  espalier inspect .demo/model --json");
   add_model(command, arguments.model);
+  add_base(command, arguments.base);
   add_flag(command, "--json", arguments.json, "print one JSON object");
 }
 
@@ -204,6 +234,87 @@ void add_trace(CLI::App& app, Arguments& chosen) {
   add_run(command, arguments.run);
   add_flag(command, "--force", arguments.force, "replace an existing file");
   add_flag(command, "--json", arguments.json, "print one JSON object about what was written");
+  add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
+}
+
+void add_prune(CLI::App& app, Arguments& chosen) {
+  const auto [command, arguments] = add_command<PruneArguments>(
+      app, chosen, "prune", "write a checkpoint, or a plan, without some decoder layers",
+      "Examples:\n  espalier prune MODEL --ranking ranking.json --budget 25% --out PRUNED\n"
+      "  espalier prune MODEL --layers 3,7-9 --map-only --out plan.json");
+  add_model(command, arguments.model);
+  add_base(command, arguments.base);
+  command.add_option("--ranking", arguments.ranking, "what espalier rank wrote");
+  command.add_option("--criterion", arguments.criterion,
+                     "of the ranking (our default: mixed, or the only one)");
+  command.add_option("--rule", arguments.rule,
+                     "how scores become layers (default: the ranking's, else topk)");
+  command.add_option("--budget", arguments.budget, "share of the prunable layers: 25%, 0.25, 1/4");
+  command.add_option("--remove", arguments.remove, "number of layers instead")
+      ->check(whole_number(1, kMany));
+  command.add_option("--layers", arguments.layers, "the layers to remove: 3,7-9");
+  command.add_option("--protect", arguments.protect,
+                     "layers that stay, beside the first and the last: 1-2");
+  command.add_option("--out", arguments.out, "directory (with --map-only: file) to write");
+  add_flag(command, "--map-only", arguments.map_only, "write the plan alone, no weights");
+  add_flag(command, "--dry-run", arguments.dry_run, "write nothing, say what would be");
+  add_bytes(command, "--shard-size", arguments.shard_bytes,
+            "most bytes of weights in a file: 5GB (default: as the base)");
+  command.add_option("--base-name", arguments.base_name,
+                     "the base's name for the model card (default: its directory's)");
+  add_flag(command, "--force", arguments.force, "replace an existing output");
+  add_flag(command, "--json", arguments.json, "print one JSON object: the plan");
+  add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
+}
+
+/// \throws InputError  for options of `prune` that miss or exclude one another
+void check_prune(const PruneArguments& prune) {
+  const char* const kHelp = "see espalier prune --help";
+  require(prune.ranking.empty() != prune.layers.empty(),
+          "wanted --ranking or --layers, found {}; {}", prune.layers.empty() ? "neither" : "both",
+          kHelp);
+  require(prune.out.empty() != !prune.dry_run, "{}; {}",
+          prune.dry_run ? "--dry-run writes nothing: leave --out out" : "--out is required", kHelp);
+  const bool has_budget = !prune.budget.empty();
+  if (!prune.layers.empty()) {
+    const char* surplus = !prune.criterion.empty() ? "--criterion"
+                          : !prune.rule.empty()    ? "--rule"
+                          : has_budget             ? "--budget"
+                          : prune.remove           ? "--remove"
+                                                   : "";
+    require(*surplus == '\0', "--layers and {} exclude each other; leave one out; {}", surplus,
+            kHelp);
+  } else {
+    require(has_budget != prune.remove.has_value(),
+            "--ranking: wanted --budget or --remove, found {}; {}", has_budget ? "both" : "neither",
+            kHelp);
+  }
+  require(!prune.map_only || prune.dry_run || prune.out.extension() == ".json",
+          "--map-only: wanted --out with a name that ends in .json, found {}", prune.out.string());
+  require(!prune.map_only || !prune.shard_bytes,
+          "--map-only writes no weights: leave --shard-size out; {}", kHelp);
+}
+
+void add_verify(CLI::App& app, Arguments& chosen) {
+  const auto [command, arguments] = add_command<VerifyArguments>(
+      app, chosen, "verify", "prove that a pruned checkpoint is the base without those layers",
+      "Examples:\n  espalier verify PRUNED --against MODEL\n"
+      "  espalier verify PRUNED --against MODEL --time --update-card");
+  command.add_option("PRUNED", arguments.pruned, "pruned checkpoint directory, or a plan file")
+      ->required();
+  command.add_option("--against", arguments.against, "the base it was pruned from")->required();
+  command
+      .add_option("--image", arguments.images,
+                  "picture of the prompts; repeat for several (default: a drawn one)")
+      ->allow_extra_args(false);
+  command.add_option("--prompt", arguments.prompt,
+                     "text of the prompts (default: \"Describe this "
+                     "image.\")");
+  add_flag(command, "--time", arguments.time, "also measure the speed of both");
+  add_flag(command, "--update-card", arguments.update_card,
+           "write the speed into PRUNED's README.md (with --time)");
+  add_run(command, arguments.run);
+  add_flag(command, "--json", arguments.json, "print one JSON object");
   add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
 }
 
@@ -281,6 +392,8 @@ Arguments parse_arguments(int argc, const char* const* argv) {
   add_init(app, chosen);
   add_generate(app, chosen);
   add_trace(app, chosen);
+  add_prune(app, chosen);
+  add_verify(app, chosen);
   app.footer("espalier COMMAND --help says more.");
   try {
     app.parse(argc, argv);
@@ -299,6 +412,11 @@ Arguments parse_arguments(int argc, const char* const* argv) {
     require(!generate->greedy || other.empty(),
             "--greedy and {} exclude each other; leave one out; see espalier generate --help",
             other);
+  }
+  if (const auto* prune = std::get_if<PruneArguments>(&chosen)) check_prune(*prune);
+  if (const auto* verify = std::get_if<VerifyArguments>(&chosen)) {
+    require(verify->time || !verify->update_card,
+            "--update-card writes what --time measures: give both; see espalier verify --help");
   }
   return chosen;
 }
