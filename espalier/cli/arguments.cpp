@@ -127,7 +127,7 @@ void add_base(CLI::App& command, std::filesystem::path& base) {
 /// A number of bytes: "5GB", "500MB", "1GiB" or plain.
 CLI::Option* add_bytes(CLI::App& command, const char* name, std::optional<std::uint64_t>& bytes,
                        const char* about) {
-  const auto read = [&bytes](const std::string& found) {
+  const auto read = [&bytes, name](const std::string& found) {
     const std::size_t unit = found.find_first_not_of("0123456789");
     std::uint64_t number = 0;
     const auto scale = kByteUnits.find(unit == std::string::npos ? "" : found.substr(unit));

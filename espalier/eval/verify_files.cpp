@@ -54,10 +54,12 @@ void check_config(const fs::path& folder, const ModelDirectory& base, const Plan
   for (const json& change : json::diff(wanted, found)) {
     const auto place = change.at("path").get<std::string>();
     const json::json_pointer pointer(place);
+    // A surplus entry of a list has the place "-", where nothing can be looked up.
+    const bool is_surplus = change.at("op") == "add";
     check.problems.push_back(
         fmt::format("config.json: {}: wanted {}, found {}", place,
-                    wanted.contains(pointer) ? wanted.at(pointer).dump() : "nothing",
-                    found.contains(pointer) ? found.at(pointer).dump() : "nothing"));
+                    is_surplus ? "nothing" : wanted.at(pointer).dump(),
+                    change.contains("value") ? change.at("value").dump() : "nothing"));
   }
 }
 
