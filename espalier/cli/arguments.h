@@ -77,6 +77,29 @@ struct TraceArguments {
   bool quiet = false;
 };
 
+/// `espalier rank PROBE --out FILE`
+struct RankArguments {
+  std::filesystem::path probe;
+  std::vector<std::string> criteria;
+  bool all = false;
+  std::optional<double> alpha;
+  std::string weights;              ///< "math=0.3,nonmath=0.7"
+  std::string average = "samples";  ///< "samples" or "subtasks"
+  std::optional<std::string> rule;
+  std::optional<std::int64_t> min_gap;
+  std::optional<std::int64_t> max_run;
+  std::optional<std::string> overflow;
+  std::vector<std::string> budgets;
+  std::vector<std::int64_t> remove;  ///< numbers of layers in the place of budgets
+  std::string protect;               ///< as parse_layers takes it
+  std::int64_t bootstrap = 1000;
+  std::uint64_t seed = 0;
+  std::filesystem::path out;
+  bool force = false;
+  bool json = false;
+  bool quiet = false;
+};
+
 /// `espalier prune MODEL --ranking R --budget P --out PRUNED`
 struct PruneArguments {
   std::filesystem::path model;
@@ -117,7 +140,7 @@ struct HelpText {
 };
 
 using Arguments = std::variant<HelpText, InspectArguments, InitArguments, GenerateArguments,
-                               TraceArguments, PruneArguments, VerifyArguments>;
+                               TraceArguments, RankArguments, PruneArguments, VerifyArguments>;
 
 /// Understands a command line.
 ///
