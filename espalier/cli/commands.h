@@ -15,5 +15,6 @@ int run_init(const InitArguments& arguments);
 int run_rank(const RankArguments& arguments);
 int run_generate(const GenerateArguments& arguments);
 int run_trace(const TraceArguments& arguments);
+int run_probe(const ProbeArguments& arguments);
 
 }  // namespace espalier
