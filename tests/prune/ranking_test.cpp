@@ -59,6 +59,20 @@ TEST(Rank, IsByThePapersCriteriaUnlessOthersAreAskedFor) {
   EXPECT_EQ(ranking.alpha[0].intervals.back().removed, ranking.selections[1].removed);
 }
 
+TEST(Rank, HasThePapersBudgetsAsFarAsTheyRemoveALayer) {
+  // 10% of 4 is none; 25% and 40% are one.
+  const ProbeRecord record = random_record(1);
+  const Ranking ranking = rank(record, {.criteria = {"math"}, .resamples = 0});
+  ASSERT_EQ(ranking.selections.size(), 2U);
+  EXPECT_EQ(ranking.selections[0].budget, (Budget{1, 4}));
+  EXPECT_EQ(ranking.selections[1].budget, (Budget{2, 5}));
+  EXPECT_EQ(ranking.selections[1].k, 1);
+  EXPECT_THAT(input_error([&] {
+                (void)rank(record, {.protect = {1, 2}, .resamples = 0});
+              }),
+              HasSubstr("give --budget or --remove"));
+}
+
 TEST(Rank, SurvivesItsFile) {
   const test::TemporaryDirectory folder;
   const Ranking ranking =
