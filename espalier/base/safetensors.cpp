@@ -190,11 +190,12 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
                                      const std::vector<TensorSpec>& tensors, bool force,
                                      const std::map<std::string, std::string>& metadata)
     : file_(path, force) {
-  const std::string header = header_of(tensors, metadata, data_bytes_);
-  const std::uint64_t header_bytes = header.size();
-  assume(header_bytes <= kMaxHeaderBytes, "the header is within what readers accept");
-  file_.write(std::as_bytes(std::span(&header_bytes, 1)));
-  file_.write(header);
+  const std::string text = header_of(tensors, metadata, data_bytes_);
+  const std::uint64_t text_bytes = text.size();
+  assume(text_bytes <= kMaxHeaderBytes, "the header is within what readers accept");
+  header_.append(reinterpret_cast<const char*>(&text_bytes), kLengthBytes);
+  header_ += text;
+  file_.write(header_);
   data_begin_ = file_.position();
 }
 

@@ -80,6 +80,8 @@ class SafetensorsWriter {
                     bool force = false,
                     const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
+  /// The file's bytes before the data block.
+  [[nodiscard]] std::string_view header() const { return header_; }
   /// The next bytes of the data block; a tensor may come in several pieces.
   void write(std::span<const std::byte> bytes);
   /// \throws std::logic_error unless exactly the promised bytes were written
@@ -87,6 +89,7 @@ class SafetensorsWriter {
 
  private:
   OutputFile file_;
+  std::string header_;
   std::uint64_t data_begin_ = 0;
   std::uint64_t data_bytes_ = 0;
 };

@@ -2,6 +2,7 @@
 #include "espalier/checkpoint/config.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -24,6 +25,8 @@ constexpr std::int64_t kMaxVocabulary = 1 << 24;
 constexpr std::int64_t kMaxPositions = std::int64_t{1} << 40;
 
 constexpr double kVisionRopeTheta = 10000.0;
+
+constexpr std::string_view kDecoder = "model.language_model.";
 
 std::int64_t size(const JsonObject& object, std::string_view key, std::int64_t max = kMaxSize) {
   const std::int64_t value = object.integer(key);
@@ -293,6 +296,15 @@ void read_token_ids(const JsonObject& top, Qwen3VLConfig& config) {
   }
 }
 
+/// Some writers repeat the depth at the top: it may only agree.
+void check_repeated_depth(const JsonObject& top, const TextConfig& text) {
+  constexpr std::string_view kKey = "num_hidden_layers";
+  if (!top.has(kKey)) return;
+  const std::int64_t found = top.integer(kKey);
+  require(found == text.num_hidden_layers, "{}: {}: wanted {} as in text_config, found {}",
+          top.place(), kKey, text.num_hidden_layers, found);
+}
+
 void read_tie(const JsonObject& top, const JsonObject& text, Qwen3VLConfig& config) {
   constexpr std::string_view kKey = "tie_word_embeddings";
   require(top.has(kKey),
@@ -397,7 +409,10 @@ std::optional<Qwen3VLConfig> parse(const json& value, const std::string& source,
     shared_whole = steps.run([&] {
       config.dtype = read_dtype({&top, &text, &vision});
     }) && shared_whole;
-    if (text_whole) shared_whole = steps.run([&] { read_token_ids(top, config); }) && shared_whole;
+    if (text_whole) {
+      shared_whole = steps.run([&] { read_token_ids(top, config); }) && shared_whole;
+      shared_whole = steps.run([&] { check_repeated_depth(top, config.text); }) && shared_whole;
+    }
     if (text_whole && vision_whole) {
       steps.run([&] {
         require(config.vision.out_hidden_size == config.text.hidden_size,
@@ -467,13 +482,13 @@ void add_vision(const VisionConfig& config, TensorList& list) {
 }
 
 void add_decoder(const TextConfig& config, TensorList& list) {
-  const std::string decoder = "model.language_model.";
+  const std::string decoder(kDecoder);
   const std::int64_t hidden = config.hidden_size;
   const std::int64_t queries = config.num_attention_heads * config.head_dim;
   const std::int64_t keys = config.num_key_value_heads * config.head_dim;
   list.add(decoder + "embed_tokens.weight", {config.vocab_size, hidden});
   for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    const std::string name = fmt::format("{}layers.{}.", decoder, layer);
+    const std::string name = layer_prefix(layer);
     list.add(name + "input_layernorm.weight", {hidden});
     list.add(name + "self_attn.q_proj.weight", {queries, hidden});
     list.add(name + "self_attn.k_proj.weight", {keys, hidden});
@@ -579,6 +594,20 @@ json to_json(const Qwen3VLConfig& config) {
           {"vision_config", vision_to_json(config.vision)},
           {"vision_end_token_id", config.vision_end_token_id},
           {"vision_start_token_id", config.vision_start_token_id}};
+}
+
+std::string layer_prefix(std::int64_t layer) {
+  return fmt::format("{}layers.{}.", kDecoder, layer);
+}
+
+std::optional<std::int64_t> layer_of_tensor(std::string_view name) {
+  std::int64_t layer = -1;
+  const std::string before = fmt::format("{}layers.", kDecoder);
+  if (!name.starts_with(before)) return std::nullopt;
+  std::from_chars(name.data() + before.size(), name.data() + name.size(), layer);
+  // Only the number as we write it: not "03", not one too large to be read.
+  if (layer < 0 || !name.starts_with(layer_prefix(layer))) return std::nullopt;
+  return layer;
 }
 
 std::vector<ExpectedTensor> expected_tensors(const Qwen3VLConfig& config) {

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "espalier/base/safetensors.h"
@@ -78,6 +80,12 @@ Qwen3VLConfig read_config(const std::filesystem::path& folder);
 /// The configuration as a config.json in the released style, which transformers 4.57 and 5, vLLM
 /// and llama.cpp read.
 nlohmann::json to_json(const Qwen3VLConfig& config);
+
+/// How the names of a decoder layer's tensors begin: "model.language_model.layers.3.".
+std::string layer_prefix(std::int64_t layer);
+
+/// The decoder layer that a tensor belongs to, by its name; none for any other tensor.
+std::optional<std::int64_t> layer_of_tensor(std::string_view name);
 
 /// A tensor that a checkpoint of this configuration must have.
 struct ExpectedTensor {

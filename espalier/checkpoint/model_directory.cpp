@@ -120,8 +120,9 @@ bool attempt(std::vector<std::string>& problems, const std::function<void()>& ch
 
 void check_is_folder(const fs::path& folder) {
   const bool there = path_exists(folder);
-  require(there && fs::is_directory(folder), "{}: wanted a checkpoint folder, found {}",
-          folder.string(), there ? "a file" : "nothing there");
+  require(there && fs::is_directory(folder),
+          "{}: wanted a checkpoint folder or a plan (.json), found {}", folder.string(),
+          there ? "a file" : "nothing there");
 }
 
 void find_weight_problems(const fs::path& folder, const std::optional<Qwen3VLConfig>& config,
@@ -224,9 +225,10 @@ Weights::Weights(const fs::path& folder) {
 void Weights::add_file(const fs::path& path) {
   files_.push_back(std::make_shared<const SafetensorsFile>(path));
   for (const auto& [name, info] : files_.back()->tensors()) {
-    const auto [place, inserted] = place_.emplace(name, files_.size() - 1);
+    const auto [place, inserted] =
+        place_.emplace(name, Place{.file = files_.size() - 1, .stored_name = name});
     require(inserted, "{}: {}: is in {} too", path.string(), name,
-            inserted ? "" : files_[place->second]->path().filename().string());
+            inserted ? "" : files_[place->second.file]->path().filename().string());
   }
 }
 
@@ -240,45 +242,94 @@ void Weights::add_shards(const fs::path& index) {
             index.string(), shard);
     add_file(path);
   }
+  const auto name_of_file = [&](const Place& place) {
+    return files_[place.file]->path().filename().string();
+  };
   for (const auto& [name, shard] : shard_of) {
     const auto found = place_.find(name);
-    require(found != place_.end() && files_[found->second]->path().filename() == shard,
+    require(found != place_.end() && name_of_file(found->second) == shard,
             "{}: {}: wanted in {}, found {}", index.string(), name, shard,
-            found == place_.end()
-                ? "nowhere"
-                : fmt::format("in {}", files_[found->second]->path().filename().string()));
+            found == place_.end() ? "nowhere" : fmt::format("in {}", name_of_file(found->second)));
   }
-  for (const auto& [name, file] : place_) {
+  for (const auto& [name, place] : place_) {
     require(shard_of.contains(name), "{}: {}: is in {} but not in the index", index.string(), name,
-            files_[file]->path().filename().string());
+            name_of_file(place));
   }
 }
 
-const SafetensorsFile& Weights::file_of(std::string_view name) const {
+const Weights::Place& Weights::place_of(std::string_view name) const {
   const auto found = place_.find(name);
   require(found != place_.end(), "{}: there is no tensor \"{}\"",
           files_.front()->path().parent_path().string(), name);
-  return *files_[found->second];
+  return found->second;
 }
 
 const TensorInfo& Weights::info(std::string_view name) const {
-  return file_of(name).tensors().find(name)->second;
+  const Place& place = place_of(name);
+  return files_[place.file]->tensors().find(place.stored_name)->second;
 }
 
 std::span<const std::byte> Weights::bytes(std::string_view name) const {
-  return file_of(name).bytes(name);
+  const Place& place = place_of(name);
+  return files_[place.file]->bytes(place.stored_name);
 }
 
 std::vector<std::string> Weights::names() const {
   std::vector<std::string> names;
   names.reserve(place_.size());
-  for (const auto& [name, file] : place_) names.push_back(name);
+  for (const auto& [name, place] : place_) names.push_back(name);
   return names;
 }
 
-ModelDirectory open_model_directory(const fs::path& folder) {
+std::vector<std::string> Weights::names_as_stored() const {
+  std::vector<std::string> names = this->names();
+  std::ranges::stable_sort(names, {}, [&](const std::string& name) {
+    return std::pair(place_of(name).file, info(name).begin);
+  });
+  return names;
+}
+
+Weights Weights::keep_layers(std::span<const std::int64_t> kept) const {
+  Weights some(*this);
+  some.place_.clear();
+  for (const auto& [name, place] : place_) {
+    const std::optional<std::int64_t> layer = layer_of_tensor(name);
+    if (!layer) {
+      some.place_.emplace(name, place);
+      continue;
+    }
+    const auto found = std::ranges::lower_bound(kept, *layer);
+    if (found == kept.end() || *found != *layer) continue;
+    const std::string rest = name.substr(layer_prefix(*layer).size());
+    some.place_.emplace(layer_prefix(found - kept.begin()) + rest, place);
+  }
+  return some;
+}
+
+namespace {
+
+/// A plan over a plan over a plan ... ends somewhere, or goes in circles.
+constexpr int kMaxNestedPlans = 16;
+
+/// \throws InputError  unless the plan of a directory speaks of that directory
+void check_plan_of_directory(const Plan& plan, const fs::path& file, const Qwen3VLConfig& config) {
+  require(std::cmp_equal(plan.kept.size(), config.text.num_hidden_layers),
+          "{}: kept: wanted as many layers as config.json has, {}, found {}; the file belongs to "
+          "another model",
+          file.string(), config.text.num_hidden_layers, plan.kept.size());
+}
+
+ModelDirectory open_folder(const fs::path& folder) {
   check_is_folder(folder);
-  ModelDirectory model{.path = folder, .config = read_config(folder), .weights = Weights(folder)};
+  ModelDirectory model{.path = folder,
+                       .folder = folder,
+                       .config = read_config(folder),
+                       .weights = Weights(folder),
+                       .folder_layers = {},
+                       .plan = std::nullopt};
+  for (std::int64_t layer = 0; layer < model.config.text.num_hidden_layers; ++layer) {
+    model.folder_layers.push_back(layer);
+  }
   const std::vector<std::string> problems = weight_problems(model.config, model.weights);
   if (!problems.empty()) {
     throw InputError(
@@ -287,12 +338,70 @@ ModelDirectory open_model_directory(const fs::path& folder) {
             : fmt::format("{}: {} (and {} more tensors are wrong; `espalier inspect` lists them)",
                           folder.string(), problems.front(), problems.size() - 1));
   }
+  const fs::path file = folder / kPlanName;
+  if (path_exists(file)) {
+    model.plan = read_plan(file);
+    check_plan_of_directory(*model.plan, file, model.config);
+  }
   return model;
 }
 
-std::vector<std::string> find_problems(const fs::path& folder) {
-  std::vector<std::string> problems;
-  if (!attempt(problems, [&] { check_is_folder(folder); })) return problems;
+/// Where the base of a plan is to be looked for. A base that is itself a plan lies where the plan
+/// says; what has moved is the directory at the bottom.
+fs::path base_of(const Plan& plan, const fs::path& file, const OpenOptions& options) {
+  const fs::path written = file.parent_path() / plan.base_path;  // an absolute one stays as it is
+  if (options.base.empty()) {
+    require(!plan.base_path.empty(), "{}: base: path: is not there; name the base with --base DIR",
+            file.string());
+    require(path_exists(written), "{}: its base {} is not there; name the base with --base DIR",
+            file.string(), written.string());
+    return written;
+  }
+  return !plan.base_path.empty() && path_exists(written) && !fs::is_directory(written)
+             ? written
+             : options.base;
+}
+
+/// A file with the ending of a plan's; any other path is taken for a folder.
+bool may_be_plan(const fs::path& path) {
+  return path.extension() == ".json" && path_exists(path) && !fs::is_directory(path);
+}
+
+ModelDirectory open_any(const fs::path& path, const OpenOptions& options, int depth) {
+  if (!may_be_plan(path)) {
+    require(depth > 0 || options.base.empty(),
+            "{}: --base is for a plan file, but this is no file; leave --base out", path.string());
+    return open_folder(path);
+  }
+  require(depth < kMaxNestedPlans,
+          "{}: wanted at most {} plans upon one another; it may be its own base", path.string(),
+          kMaxNestedPlans);
+  const Plan plan = read_plan(path);
+  const fs::path base_path = base_of(plan, path, options);
+  ModelDirectory model = open_any(base_path, options, depth + 1);
+  const std::string found = fingerprint(model);
+  require(found == plan.base_fingerprint,
+          "{}: wanted a base with the fingerprint {}, found {} in {}; name the right base with "
+          "--base DIR",
+          path.string(), plan.base_fingerprint, found, base_path.string());
+  require(plan.num_layers == model.config.text.num_hidden_layers,
+          "{}: num_layers: wanted {} as the base has, found {}", path.string(),
+          model.config.text.num_hidden_layers, plan.num_layers);
+  std::vector<std::int64_t> folder_layers;
+  for (const std::int64_t layer : plan.kept) {
+    folder_layers.push_back(model.folder_layers[static_cast<std::size_t>(layer)]);
+  }
+  model.folder_layers = std::move(folder_layers);
+  model.path = path;
+  model.config.text.num_hidden_layers = std::ssize(plan.kept);
+  model.weights = model.weights.keep_layers(plan.kept);
+  model.plan = plan;
+  model.is_plan_file = true;
+  return model;
+}
+
+/// The problems of a directory; a plan's are those of its base.
+void find_folder_problems(const fs::path& folder, std::vector<std::string>& problems) {
   std::optional<Qwen3VLConfig> config;
   attempt(problems, [&] {
     const fs::path path = folder / "config.json";
@@ -305,6 +414,29 @@ std::vector<std::string> find_problems(const fs::path& folder) {
   attempt(problems, [&] { check_generation(folder, config); });
   attempt(problems, [&] { check_tokenizer(folder); });
   attempt(problems, [&] { check_template_is_there(folder); });
+  attempt(problems, [&] {
+    const fs::path file = folder / kPlanName;
+    if (config && path_exists(file)) check_plan_of_directory(read_plan(file), file, *config);
+  });
+}
+
+}  // namespace
+
+ModelDirectory open_model_directory(const fs::path& model, const OpenOptions& options) {
+  return open_any(model, options, 0);
+}
+
+std::vector<std::string> find_problems(const fs::path& model, const OpenOptions& options) {
+  std::vector<std::string> problems;
+  fs::path folder = model;
+  const bool found = attempt(problems, [&] {
+    // A plan whose base cannot be opened has one problem, which says where to look.
+    if (may_be_plan(model) || !options.base.empty())
+      folder = open_model_directory(model, options).folder;
+    check_is_folder(folder);
+  });
+  if (!found) return problems;
+  find_folder_problems(folder, problems);
   return problems;
 }
 

@@ -2,6 +2,7 @@
 #include "espalier/checkpoint/weights_writer.h"
 
 #include <algorithm>
+#include <future>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -12,12 +13,15 @@ namespace espalier {
 namespace fs = std::filesystem;
 
 WeightsWriter::WeightsWriter(fs::path folder, std::vector<TensorSpec> tensors,
-                             std::uint64_t max_file_bytes)
-    : folder_(std::move(folder)), tensors_(std::move(tensors)), shards_(1) {
+                             const WeightsWriterOptions& options)
+    : folder_(std::move(folder)),
+      tensors_(std::move(tensors)),
+      shards_(1),
+      with_checksums_(options.checksums) {
   for (const TensorSpec& tensor : tensors_) {
     const std::uint64_t bytes = size_in_bytes(tensor);
     const std::size_t next = shards_.back().last;
-    if (shards_.back().bytes > 0 && shards_.back().bytes + bytes > max_file_bytes) {
+    if (shards_.back().bytes > 0 && shards_.back().bytes + bytes > options.max_file_bytes) {
       shards_.push_back({.first = next, .last = next});
     }
     shards_.back().last = next + 1;
@@ -32,7 +36,7 @@ fs::path WeightsWriter::name_of_shard(std::size_t shard) const {
 }
 
 void WeightsWriter::next_shard() {
-  if (file_) file_->finish();
+  if (file_) finish_shard();
   const Shard& shard = shards_[opened_];
   const auto begin = tensors_.begin();
   file_ = std::make_unique<SafetensorsWriter>(
@@ -41,6 +45,14 @@ void WeightsWriter::next_shard() {
                               begin + static_cast<std::ptrdiff_t>(shard.last)));
   left_in_shard_ = shard.bytes;
   ++opened_;
+  if (!with_checksums_) return;
+  hash_ = std::make_unique<Sha256>();
+  hash_->update(file_->header());
+}
+
+void WeightsWriter::finish_shard() {
+  file_->finish();
+  if (hash_) checksums_[name_of_shard(opened_ - 1).string()] = hash_->finish();
 }
 
 void WeightsWriter::write(std::span<const std::byte> bytes) {
@@ -50,7 +62,11 @@ void WeightsWriter::write(std::span<const std::byte> bytes) {
       next_shard();
     }
     const std::size_t count = std::min<std::size_t>(bytes.size(), left_in_shard_);
-    file_->write(bytes.first(count));
+    const auto piece = bytes.first(count);
+    std::future<void> hashed;  // takes as long as writing does: the two run side by side
+    if (hash_) hashed = std::async(std::launch::async, [&] { hash_->update(piece); });
+    file_->write(piece);
+    if (hashed.valid()) hashed.get();
     left_in_shard_ -= count;
     bytes = bytes.subspan(count);
   }
@@ -58,11 +74,11 @@ void WeightsWriter::write(std::span<const std::byte> bytes) {
 
 void WeightsWriter::finish() {
   assume(opened_ == shards_.size() && left_in_shard_ == 0, "all tensors are written");
-  file_->finish();
+  finish_shard();
   if (shards_.size() > 1) write_index();
 }
 
-void WeightsWriter::write_index() const {
+void WeightsWriter::write_index() {
   std::uint64_t bytes = 0;
   std::uint64_t parameters = 0;
   auto weight_map = nlohmann::json::object();
@@ -76,7 +92,13 @@ void WeightsWriter::write_index() const {
   const nlohmann::json index = {
       {"metadata", {{"total_parameters", parameters}, {"total_size", bytes}}},
       {"weight_map", weight_map}};
-  write_file(folder_ / "model.safetensors.index.json", index.dump(2) + "\n", false);
+  constexpr const char* kName = "model.safetensors.index.json";
+  const std::string text = index.dump(2) + "\n";
+  write_file(folder_ / kName, text, false);
+  if (!with_checksums_) return;
+  Sha256 hash;
+  hash.update(text);
+  checksums_[kName] = hash.finish();
 }
 
 }  // namespace espalier

@@ -6,11 +6,20 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
+#include "espalier/base/hash.h"
 #include "espalier/base/safetensors.h"
+#include "espalier/checkpoint/folder.h"
 
 namespace espalier {
+
+/// How weights are laid out, and what is found out about them on the way.
+struct WeightsWriterOptions {
+  std::uint64_t max_file_bytes = 5'000'000'000;  ///< of tensors in one file
+  bool checksums = false;                        ///< take the files' SHA-256 while they are written
+};
 
 /// Writes a checkpoint's weights as a stream: `model.safetensors`, or where that would be larger
 /// than `max_file_bytes`, shards `model-00001-of-0000N.safetensors` with their index. A tensor is
@@ -21,12 +30,14 @@ class WeightsWriter {
   /// \param tensors      what will be written, in this order
   /// \throws InputError  if a file cannot be written
   WeightsWriter(std::filesystem::path folder, std::vector<TensorSpec> tensors,
-                std::uint64_t max_file_bytes = 5'000'000'000);
+                const WeightsWriterOptions& options = {});
 
   /// The next bytes, in the order of the list; pieces may end anywhere.
   void write(std::span<const std::byte> bytes);
   /// \throws std::logic_error unless exactly the promised bytes were written
   void finish();
+  /// Of every file written, the index too. Call after `finish`, with the option `checksums`.
+  [[nodiscard]] const Checksums& checksums() const { return checksums_; }
 
  private:
   /// A file: tensors [first, last) of the list.
@@ -37,7 +48,8 @@ class WeightsWriter {
   };
   [[nodiscard]] std::filesystem::path name_of_shard(std::size_t shard) const;
   void next_shard();
-  void write_index() const;
+  void finish_shard();
+  void write_index();
 
   std::filesystem::path folder_;
   std::vector<TensorSpec> tensors_;
@@ -45,6 +57,9 @@ class WeightsWriter {
   std::size_t opened_ = 0;           ///< shards that were begun
   std::uint64_t left_in_shard_ = 0;  ///< bytes that the current one still wants
   std::unique_ptr<SafetensorsWriter> file_;
+  bool with_checksums_;
+  std::unique_ptr<Sha256> hash_;  ///< of the current file
+  Checksums checksums_;
 };
 
 }  // namespace espalier

@@ -7,6 +7,7 @@
 #include <cctype>
 #include <charconv>
 #include <cmath>
+#include <map>
 #include <utility>
 
 #include "espalier/base/error.h"
@@ -58,19 +59,13 @@ CLI::Validator number() {
           /*validator_desc=*/""};
 }
 
-CLI::Validator size_in_memory() {
-  return {[](const std::string& found) {
-            try {
-              (void)parse_bytes(found);
-              return std::string();
-            } catch (const InputError& error) {
-              return std::string(error.what());
-            }
-          },
-          /*validator_desc=*/""};
-}
-
 constexpr std::uint64_t kMany = 1 << 20;
+
+constexpr double kMostBytes = 1e15;
+/// Upper case: 5gb means the same, and a bare K is 1024, as in tar or dd.
+const std::map<std::string, double> kByteUnits = {
+    {"", 1.0},   {"B", 1.0},      {"K", 0x1p10}, {"KB", 1e3}, {"KIB", 0x1p10}, {"M", 0x1p20},
+    {"MB", 1e6}, {"MIB", 0x1p20}, {"G", 0x1p30}, {"GB", 1e9}, {"GIB", 0x1p30}};
 
 /// A command and its arguments, which are the chosen ones once it is given.
 template <typename Command>
@@ -89,7 +84,40 @@ void add_flag(CLI::App& command, const char* name, bool& flag, const char* about
 }
 
 void add_model(CLI::App& command, std::filesystem::path& model) {
-  command.add_option("MODEL", model, "checkpoint directory")->required();
+  command.add_option("MODEL", model, "checkpoint directory, or a plan file")->required();
+}
+
+void add_base(CLI::App& command, std::filesystem::path& base) {
+  command.add_option("--base", base, "where a plan's base lies now (default: where the plan says)");
+}
+
+/// A number of bytes: "1.5GiB", "400MB", "2g" or plain; none for anything else.
+std::optional<std::uint64_t> read_bytes(const std::string& text) {
+  double value = 0.0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, value, std::chars_format::fixed);
+  std::string unit(rest, end);
+  std::ranges::transform(unit, unit.begin(), [](unsigned char letter) {
+    return static_cast<char>(std::toupper(letter));
+  });
+  const auto scale = kByteUnits.find(unit);
+  if (error != std::errc() || scale == kByteUnits.end()) return std::nullopt;
+  const double bytes = value * scale->second;
+  if (!(bytes >= 1.0 && bytes <= kMostBytes)) return std::nullopt;
+  return static_cast<std::uint64_t>(bytes);
+}
+
+/// An option that takes a number of bytes.
+CLI::Option* add_bytes(CLI::App& command, const char* name, std::optional<std::uint64_t>& bytes,
+                       const char* about) {
+  const auto read = [&bytes](const std::string& found) {
+    bytes = read_bytes(found);
+    if (!bytes) {
+      throw CLI::ValidationError(
+          fmt::format("wanted a size such as 1.5GiB or 400MB, found {}", found));
+    }
+  };
+  return command.add_option_function<std::string>(name, read, about)->type_name("SIZE");
 }
 
 void add_prompt(CLI::App& command, PromptArguments& prompt) {
@@ -110,6 +138,7 @@ void add_run(CLI::App& command, RunArguments& run) {
       ->check(one_of({"float32", "bfloat16"}));
   command.add_option("--threads", run.threads, "CPU threads (default: all cores)")
       ->check(whole_number(1, 1024));
+  add_base(command, run.base);
 }
 
 void add_inspect(CLI::App& app, Arguments& chosen) {
@@ -118,6 +147,7 @@ void add_inspect(CLI::App& app, Arguments& chosen) {
       "Examples:\n  espalier inspect Qwen3-VL-2B-Instruct\n"
       "  espalier inspect .demo/model --json");
   add_model(command, arguments.model);
+  add_base(command, arguments.base);
   add_flag(command, "--json", arguments.json, "print one JSON object");
 }
 
@@ -217,12 +247,8 @@ void add_probe(CLI::App& app, Arguments& chosen) {
            "also measure the last layer, which is never removed");
   add_flag(command, "--skip-bad", arguments.skip_bad,
            "leave out pictures that cannot be used, and say which");
-  command
-      .add_option_function<std::string>(
-          "--memory", [&](const std::string& text) { arguments.memory_bytes = parse_bytes(text); },
-          "most memory of the whole program, e.g. 1.5GiB (default: the weights and 0.4 GB)")
-      ->check(size_in_memory())
-      ->type_name("SIZE");
+  add_bytes(command, "--memory", arguments.memory_bytes,
+            "most memory of the whole program, e.g. 1.5GiB (default: the weights and 0.4 GB)");
   command
       .add_option("--save-every", arguments.save_every_seconds,
                   "seconds of work that a kill may cost (default 30)")
@@ -300,6 +326,87 @@ void add_rank(CLI::App& app, Arguments& chosen) {
   add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
 }
 
+void add_prune(CLI::App& app, Arguments& chosen) {
+  const auto [command, arguments] = add_command<PruneArguments>(
+      app, chosen, "prune", "write a checkpoint, or a plan, without some decoder layers",
+      "Examples:\n  espalier prune MODEL --ranking ranking.json --budget 25% --out PRUNED\n"
+      "  espalier prune MODEL --layers 3,7-9 --map-only --out plan.json");
+  add_model(command, arguments.model);
+  add_base(command, arguments.base);
+  command.add_option("--ranking", arguments.ranking, "what espalier rank wrote");
+  command.add_option("--criterion", arguments.criterion,
+                     "of the ranking (our default: mixed, or the only one)");
+  command.add_option("--rule", arguments.rule,
+                     "how scores become layers (default: the ranking's, else topk)");
+  command.add_option("--budget", arguments.budget, "share of the prunable layers: 25%, 0.25, 1/4");
+  command.add_option("--remove", arguments.remove, "number of layers instead")
+      ->check(whole_number(1, kMany));
+  command.add_option("--layers", arguments.layers, "the layers to remove: 3,7-9");
+  command.add_option("--protect", arguments.protect,
+                     "layers that stay, beside the first and the last: 1-2");
+  command.add_option("--out", arguments.out, "directory (with --map-only: file) to write");
+  add_flag(command, "--map-only", arguments.map_only, "write the plan alone, no weights");
+  add_flag(command, "--dry-run", arguments.dry_run, "write nothing, say what would be");
+  add_bytes(command, "--shard-size", arguments.shard_bytes,
+            "most bytes of weights in a file: 5GB (default: as the base)");
+  command.add_option("--base-name", arguments.base_name,
+                     "the base's name for the model card (default: its directory's)");
+  add_flag(command, "--force", arguments.force, "replace an existing output");
+  add_flag(command, "--json", arguments.json, "print one JSON object: the plan");
+  add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
+}
+
+/// \throws InputError  for options of `prune` that miss or exclude one another
+void check_prune(const PruneArguments& prune) {
+  const char* const kHelp = "see espalier prune --help";
+  require(prune.ranking.empty() != prune.layers.empty(),
+          "wanted --ranking or --layers, found {}; {}", prune.layers.empty() ? "neither" : "both",
+          kHelp);
+  require(prune.out.empty() != !prune.dry_run, "{}; {}",
+          prune.dry_run ? "--dry-run writes nothing: leave --out out" : "--out is required", kHelp);
+  const bool has_budget = !prune.budget.empty();
+  if (!prune.layers.empty()) {
+    const char* surplus = !prune.criterion.empty() ? "--criterion"
+                          : !prune.rule.empty()    ? "--rule"
+                          : has_budget             ? "--budget"
+                          : prune.remove           ? "--remove"
+                                                   : "";
+    require(*surplus == '\0', "--layers and {} exclude each other; leave one out; {}", surplus,
+            kHelp);
+  } else {
+    require(has_budget != prune.remove.has_value(),
+            "--ranking: wanted --budget or --remove, found {}; {}", has_budget ? "both" : "neither",
+            kHelp);
+  }
+  require(!prune.map_only || prune.dry_run || prune.out.extension() == ".json",
+          "--map-only: wanted --out with a name that ends in .json, found {}", prune.out.string());
+  require(!prune.map_only || !prune.shard_bytes,
+          "--map-only writes no weights: leave --shard-size out; {}", kHelp);
+}
+
+void add_verify(CLI::App& app, Arguments& chosen) {
+  const auto [command, arguments] = add_command<VerifyArguments>(
+      app, chosen, "verify", "prove that a pruned checkpoint is the base without those layers",
+      "Examples:\n  espalier verify PRUNED --against MODEL\n"
+      "  espalier verify PRUNED --against MODEL --time --update-card");
+  command.add_option("PRUNED", arguments.pruned, "pruned checkpoint directory, or a plan file")
+      ->required();
+  command.add_option("--against", arguments.against, "the base it was pruned from")->required();
+  command
+      .add_option("--image", arguments.images,
+                  "picture of the prompts; repeat for several (default: a drawn one)")
+      ->allow_extra_args(false);
+  command.add_option("--prompt", arguments.prompt,
+                     "text of the prompts (default: \"Describe this "
+                     "image.\")");
+  add_flag(command, "--time", arguments.time, "also measure the speed of both");
+  add_flag(command, "--update-card", arguments.update_card,
+           "write the speed into PRUNED's README.md (with --time)");
+  add_run(command, arguments.run);
+  add_flag(command, "--json", arguments.json, "print one JSON object");
+  add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
+}
+
 std::vector<std::string> command_names(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
@@ -360,35 +467,6 @@ std::string option_of_a_draw(const GenerateArguments& arguments) {
   return {};
 }
 
-std::uint64_t parse_bytes(const std::string& text) {
-  constexpr std::array<std::pair<std::string_view, double>, 12> kUnits = {
-      {{"", 1.0},
-       {"B", 1.0},
-       {"K", 1024.0},
-       {"KB", 1e3},
-       {"KIB", 1024.0},
-       {"M", 1024.0 * 1024.0},
-       {"MB", 1e6},
-       {"MIB", 1024.0 * 1024.0},
-       {"G", 1024.0 * 1024.0 * 1024.0},
-       {"GB", 1e9},
-       {"GIB", 1024.0 * 1024.0 * 1024.0},
-       {"TB", 1e12}}};
-  double value = 0.0;
-  const char* end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, value, std::chars_format::fixed);
-  std::string unit(rest, end);
-  std::ranges::transform(unit, unit.begin(), [](unsigned char letter) {
-    return static_cast<char>(std::toupper(letter));
-  });
-  const auto found = std::ranges::find(kUnits, std::string_view(unit),
-                                       &std::pair<std::string_view, double>::first);
-  require(error == std::errc() && found != kUnits.end() && value > 0.0 && value < 1e6 &&
-              value * found->second < 1e15,
-          "wanted a size such as 1.5GiB or 400MB, found {}", text);
-  return static_cast<std::uint64_t>(value * found->second);
-}
-
 Arguments parse_arguments(int argc, const char* const* argv) {
   CLI::App app(kAbout, "espalier");
   app.set_version_flag("--version", "espalier " ESPALIER_VERSION);
@@ -402,6 +480,8 @@ Arguments parse_arguments(int argc, const char* const* argv) {
   add_trace(app, chosen);
   add_probe(app, chosen);
   add_rank(app, chosen);
+  add_prune(app, chosen);
+  add_verify(app, chosen);
   app.footer("espalier COMMAND --help says more.");
   try {
     app.parse(argc, argv);
@@ -422,6 +502,11 @@ Arguments parse_arguments(int argc, const char* const* argv) {
             other);
   }
   if (const auto* probe = std::get_if<ProbeArguments>(&chosen)) check_probe(*probe);
+  if (const auto* prune = std::get_if<PruneArguments>(&chosen)) check_prune(*prune);
+  if (const auto* verify = std::get_if<VerifyArguments>(&chosen)) {
+    require(verify->time || !verify->update_card,
+            "--update-card writes what --time measures: give both; see espalier verify --help");
+  }
   return chosen;
 }
 

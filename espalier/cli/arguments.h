@@ -13,6 +13,7 @@ namespace espalier {
 /// `espalier inspect MODEL`
 struct InspectArguments {
   std::filesystem::path model;
+  std::filesystem::path base;  ///< where a plan's base lies now; empty: where the plan says
   bool json = false;
 };
 
@@ -30,8 +31,9 @@ struct InitArguments {
 /// Where and how a model runs; shared by the commands that run one.
 struct RunArguments {
   std::string device = "cpu";
-  std::string dtype;  ///< "float32", "bfloat16", or empty: as stored
-  int threads = 0;    ///< 0: all cores
+  std::string dtype;           ///< "float32", "bfloat16", or empty: as stored
+  int threads = 0;             ///< 0: all cores
+  std::filesystem::path base;  ///< where a plan's base lies now; empty: where the plan says
 };
 
 /// A prompt with its pictures; shared by the commands that take one.
@@ -118,18 +120,48 @@ struct RankArguments {
   bool quiet = false;
 };
 
+/// `espalier prune MODEL --ranking R --budget P --out PRUNED`
+struct PruneArguments {
+  std::filesystem::path model;
+  std::filesystem::path base;  ///< where a plan's base lies now; empty: where the plan says
+  std::filesystem::path ranking;
+  std::string criterion;
+  std::string rule;
+  std::string budget;
+  std::optional<std::int64_t> remove;  ///< a number of layers in the place of a budget
+  std::string layers;                  ///< as parse_layers takes them
+  std::string protect;                 ///< likewise
+  std::filesystem::path out;
+  bool map_only = false;
+  bool dry_run = false;
+  std::optional<std::uint64_t> shard_bytes;
+  std::string base_name;
+  bool force = false;
+  bool json = false;
+  bool quiet = false;
+};
+
+/// `espalier verify PRUNED --against MODEL`
+struct VerifyArguments {
+  std::filesystem::path pruned;
+  std::filesystem::path against;
+  std::vector<std::filesystem::path> images;  ///< none: a drawn one
+  std::string prompt = "Describe this image.";
+  RunArguments run;
+  bool time = false;
+  bool update_card = false;
+  bool json = false;
+  bool quiet = false;
+};
+
 /// A text that was asked for: help or the version.
 struct HelpText {
   std::string text;
 };
 
-using Arguments = std::variant<HelpText, InspectArguments, InitArguments, GenerateArguments,
-                               TraceArguments, ProbeArguments, RankArguments>;
-
-/// A size in memory: "1.5GiB", "400MB", "2g", or a number of bytes.
-///
-/// \throws InputError for anything else
-std::uint64_t parse_bytes(const std::string& text);
+using Arguments =
+    std::variant<HelpText, InspectArguments, InitArguments, GenerateArguments, TraceArguments,
+                 ProbeArguments, RankArguments, PruneArguments, VerifyArguments>;
 
 /// Understands a command line.
 ///

@@ -6,15 +6,17 @@
 namespace espalier {
 
 /// What each command does once its command line is understood. Results go to stdout, talk to
-/// stderr. The first three are dry; the others need LibTorch and live in espalier-engine.
+/// stderr. The first four are dry; the others need LibTorch and live in espalier-engine.
 ///
 /// \throws InputError and what the floors below throw
 /// \return the exit code
 int run_inspect(const InspectArguments& arguments);
 int run_init(const InitArguments& arguments);
 int run_rank(const RankArguments& arguments);
+int run_prune(const PruneArguments& arguments);
 int run_generate(const GenerateArguments& arguments);
 int run_trace(const TraceArguments& arguments);
 int run_probe(const ProbeArguments& arguments);
+int run_verify(const VerifyArguments& arguments);
 
 }  // namespace espalier

@@ -9,10 +9,16 @@ namespace {
 
 std::uint64_t weight_bytes(const ModelDirectory& model) {
   std::uint64_t total = 0;
-  for (const auto& file : model.weights.files()) {
-    for (const auto& [name, info] : file->tensors()) total += info.end - info.begin;
-  }
+  for (const std::string& name : model.weights.names()) total += model.weights.bytes(name).size();
   return total;
+}
+
+/// How a model was pruned, in short.
+nlohmann::json describe(const Plan& plan) {
+  return {{"base", plan.base_name},
+          {"base_layers", plan.num_layers},
+          {"removed", plan.removed},
+          {"kept_original", plan.kept_original}};
 }
 
 }  // namespace
@@ -20,28 +26,30 @@ std::uint64_t weight_bytes(const ModelDirectory& model) {
 nlohmann::json describe(const ModelDirectory& model) {
   const TextConfig& text = model.config.text;
   const VisionConfig& vision = model.config.vision;
-  return {{"architecture", "Qwen3VLForConditionalGeneration"},
-          {"dtype", name_of(model.config.dtype)},
-          {"parameters", count_parameters(model.config)},
-          {"tensors", model.weights.names().size()},
-          {"weight_bytes", weight_bytes(model)},
-          {"files", model.weights.files().size()},
-          {"fingerprint", fingerprint(model)},
-          {"tie_word_embeddings", model.config.tie_word_embeddings},
-          {"decoder",
-           {{"layers", text.num_hidden_layers},
-            {"hidden_size", text.hidden_size},
-            {"intermediate_size", text.intermediate_size},
-            {"heads", text.num_attention_heads},
-            {"kv_heads", text.num_key_value_heads},
-            {"head_dim", text.head_dim},
-            {"vocab_size", text.vocab_size}}},
-          {"vision",
-           {{"blocks", vision.depth},
-            {"hidden_size", vision.hidden_size},
-            {"intermediate_size", vision.intermediate_size},
-            {"heads", vision.num_heads},
-            {"deepstack_visual_indexes", vision.deepstack_visual_indexes}}}};
+  nlohmann::json report = {{"architecture", "Qwen3VLForConditionalGeneration"},
+                           {"dtype", name_of(model.config.dtype)},
+                           {"parameters", count_parameters(model.config)},
+                           {"tensors", model.weights.names().size()},
+                           {"weight_bytes", weight_bytes(model)},
+                           {"files", model.weights.files().size()},
+                           {"fingerprint", fingerprint(model)},
+                           {"tie_word_embeddings", model.config.tie_word_embeddings},
+                           {"decoder",
+                            {{"layers", text.num_hidden_layers},
+                             {"hidden_size", text.hidden_size},
+                             {"intermediate_size", text.intermediate_size},
+                             {"heads", text.num_attention_heads},
+                             {"kv_heads", text.num_key_value_heads},
+                             {"head_dim", text.head_dim},
+                             {"vocab_size", text.vocab_size}}},
+                           {"vision",
+                            {{"blocks", vision.depth},
+                             {"hidden_size", vision.hidden_size},
+                             {"intermediate_size", vision.intermediate_size},
+                             {"heads", vision.num_heads},
+                             {"deepstack_visual_indexes", vision.deepstack_visual_indexes}}}};
+  if (model.plan) report["pruned"] = describe(*model.plan);
+  return report;
 }
 
 }  // namespace espalier

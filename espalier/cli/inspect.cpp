@@ -9,6 +9,7 @@
 #include "espalier/cli/commands.h"
 #include "espalier/cli/describe.h"
 #include "espalier/cli/output.h"
+#include "espalier/records/layer_ranges.h"
 
 namespace espalier {
 
@@ -33,15 +34,23 @@ void print_description(const nlohmann::json& d) {
              vision["blocks"].get<int>(), vision["hidden_size"].get<int>(),
              vision["heads"].get<int>(), vision["intermediate_size"].get<int>(),
              fmt::join(vision["deepstack_visual_indexes"].get<std::vector<int>>(), ", "));
+  if (d.contains("pruned")) {
+    const auto& pruned = d["pruned"];
+    const auto removed = pruned["removed"].get<std::vector<std::int64_t>>();
+    fmt::print("pruned        {} of {} layers of {} removed: {}\n", removed.size(),
+               pruned["base_layers"].get<int>(), pruned["base"].get<std::string>(),
+               layer_ranges(removed));
+  }
   fmt::print("fingerprint   {}\n", d["fingerprint"].get<std::string>());
 }
 
 }  // namespace
 
 int run_inspect(const InspectArguments& arguments) {
-  const auto problems = find_problems(arguments.model);
+  const OpenOptions options{.base = arguments.base};
+  const auto problems = find_problems(arguments.model, options);
   nlohmann::json report = {{"problems", problems}};
-  if (problems.empty()) report.update(describe(open_model_directory(arguments.model)));
+  if (problems.empty()) report.update(describe(open_model_directory(arguments.model, options)));
   if (arguments.json) {
     print_json(report);
   } else if (problems.empty()) {

@@ -31,29 +31,35 @@ Session open_session(const std::filesystem::path& model, const RunArguments& run
   at::set_num_threads(run.threads > 0 ? run.threads
                                       : static_cast<int>(std::thread::hardware_concurrency()));
   const at::Device device = open_device(run.device);
-  ModelDirectory directory = open_model_directory(model);
-  check_chat_template(model);
+  ModelDirectory directory = open_model_directory(model, {.base = run.base});
+  const std::filesystem::path folder = directory.folder;
+  check_chat_template(folder);
   Qwen3VL loaded = load_model(directory, {.device = device, .dtype = scalar_type_named(run.dtype)});
   return {.directory = std::move(directory),
-          .tokenizer = Tokenizer::read(model),
-          .preprocessor = read_preprocessor_config(model),
-          .generation = read_generation_config(model),
+          .tokenizer = Tokenizer::read(folder),
+          .preprocessor = read_preprocessor_config(folder),
+          .generation = read_generation_config(folder),
           .model = std::move(loaded)};
 }
 
 ModelInput encode_prompt(const Session& session, const PromptArguments& prompt) {
+  std::vector<Image> images;
+  std::vector<std::string> names;
+  for (const auto& path : prompt.images) {
+    images.push_back(read_image(path));
+    names.push_back(path.string());
+  }
+  return encode_prompt(session, prompt, std::move(images), names);
+}
+
+ModelInput encode_prompt(const Session& session, const PromptArguments& prompt,
+                         std::vector<Image> images, const std::vector<std::string>& names) {
   std::vector<Message> messages;
   if (!prompt.system.empty()) {
     messages.push_back({.role = Message::Role::System, .parts = {TextPart{prompt.system}}});
   }
   Message user{.role = Message::Role::User, .parts = {}};
-  std::vector<Image> images;
-  std::vector<std::string> names;
-  for (const auto& path : prompt.images) {
-    user.parts.emplace_back(ImagePart{});
-    images.push_back(read_image(path));
-    names.push_back(path.string());
-  }
+  for (std::size_t i = 0; i < images.size(); ++i) user.parts.emplace_back(ImagePart{});
   user.parts.emplace_back(TextPart{prompt.prompt});
   messages.push_back(std::move(user));
 

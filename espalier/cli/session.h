@@ -2,10 +2,13 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "espalier/checkpoint/model_directory.h"
 #include "espalier/checkpoint/side_files.h"
 #include "espalier/cli/arguments.h"
+#include "espalier/image/image.h"
 #include "espalier/model/qwen3_vl.h"
 #include "espalier/text/tokenizer.h"
 
@@ -30,5 +33,11 @@ Session open_session(const std::filesystem::path& model, const RunArguments& run
 ///
 /// \throws InputError for a picture or a text that cannot be used
 ModelInput encode_prompt(const Session& session, const PromptArguments& prompt);
+
+/// The same with pictures that are already decoded, in place of `prompt.images`.
+///
+/// \param names  what to call the pictures in errors, one each
+ModelInput encode_prompt(const Session& session, const PromptArguments& prompt,
+                         std::vector<Image> images, const std::vector<std::string>& names);
 
 }  // namespace espalier

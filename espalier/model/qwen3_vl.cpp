@@ -121,6 +121,17 @@ void add_tree(InputBuilder& builder, const ExampleTree& tree, std::vector<std::s
 
 }  // namespace
 
+Qwen3VL keep_layers(const Qwen3VL& model, std::span<const std::int64_t> kept) {
+  Qwen3VL some = model;
+  some.language_model.layers.clear();
+  for (const std::int64_t layer : kept) {
+    some.language_model.layers.push_back(
+        model.language_model.layers.at(static_cast<std::size_t>(layer)));
+  }
+  some.config.text.num_hidden_layers = std::ssize(kept);
+  return some;
+}
+
 ModelInput to_input(const std::vector<EncodedExample>& examples, const Qwen3VLConfig& config,
                     const PreprocessorConfig& preprocessor) {
   InputBuilder builder(config, preprocessor);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "espalier/checkpoint/config.h"
@@ -33,6 +34,11 @@ struct Qwen3VL {
   [[nodiscard]] at::ScalarType dtype() const { return language_model.embed_tokens.scalar_type(); }
   [[nodiscard]] at::Device device() const { return language_model.embed_tokens.device(); }
 };
+
+/// The model with some of its decoder layers alone: a pass skips the others. No weight is copied.
+///
+/// \param kept  ascending numbers of the layers that stay
+Qwen3VL keep_layers(const Qwen3VL& model, std::span<const std::int64_t> kept);
 
 /// Samples as tensors, packed one after another without padding.
 struct ModelInput {

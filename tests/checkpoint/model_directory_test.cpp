@@ -72,7 +72,7 @@ class Checkpoint {
     for (const auto& [name, value] : files) write_quickly(folder / name, value.dump());
     std::vector<TensorSpec> specs;
     for (const auto& [name, tensor] : tensors) specs.push_back(tensor.spec);
-    WeightsWriter writer(folder, specs, max_file_bytes);
+    WeightsWriter writer(folder, specs, {.max_file_bytes = max_file_bytes});
     for (const auto& [name, tensor] : tensors) {
       writer.write(test::as_bytes(tensor.bytes));
     }
@@ -333,6 +333,118 @@ TEST(FindProblems, KnowsTheTokenizerFilesOfBothKinds) {
   EXPECT_THAT(problems_of(checkpoint), Contains(HasSubstr("wanted a chat template")));
   checkpoint.files["tokenizer_config.json"]["chat_template"] = "x";
   EXPECT_THAT(problems_of(checkpoint), IsEmpty());
+}
+
+// ------------------------------------------------------------------------------------------ plans
+
+/// A plan over a directory "base" beside it that leaves out one of three layers.
+class PlanFile : public testing::Test {
+ protected:
+  PlanFile() {
+    checkpoint_.files["config.json"]["text_config"]["num_hidden_layers"] = 3;
+    for (const std::string& name : Weights(write_base()).names()) {
+      if (layer_of_tensor(name) != 1) continue;
+      Tensor copy = checkpoint_.tensors.at(name);
+      const std::string last = layer_prefix(2) + name.substr(layer_prefix(1).size());
+      copy.bytes.front() ^= 1;  // a third layer, unlike the second
+      checkpoint_.add(last, DType::BF16, copy.spec.shape, copy.bytes);
+    }
+    fs::remove_all(base_);
+    write_base();
+    plan_ = {.base_name = "base",
+             .base_path = "base",
+             .base_fingerprint = fingerprint(open_model_directory(base_)),
+             .num_layers = 3,
+             .protected_layers = {0, 2},
+             .removed = {1},
+             .kept = {0, 2},
+             .removed_original = {1},
+             .kept_original = {0, 2},
+             .budget = layer_budget(1),
+             .k = 1};
+  }
+
+  fs::path write_base() {
+    fs::create_directories(base_);
+    checkpoint_.write(base_);
+    return base_;
+  }
+
+  fs::path write(const Plan& plan, const std::string& name = "plan.json") {
+    write_quickly(folder_ / name, to_json_text(plan));
+    return folder_ / name;
+  }
+
+  const TemporaryDirectory folder_;
+  const fs::path base_ = folder_ / "base";
+  Checkpoint checkpoint_;
+  Plan plan_;
+};
+
+TEST_F(PlanFile, PresentsTheKeptLayersUnderContiguousNumbers) {
+  const ModelDirectory model = open_model_directory(write(plan_));
+  EXPECT_EQ(model.path, folder_ / "plan.json");
+  EXPECT_EQ(model.folder, base_);
+  EXPECT_EQ(model.config.text.num_hidden_layers, 2);
+  EXPECT_EQ(model.folder_layers, std::vector<std::int64_t>({0, 2}));
+  EXPECT_EQ(model.plan, plan_);
+  EXPECT_EQ(model.weights.names().size(), expected_tensors(model.config).size());
+  const std::string rest = "mlp.up_proj.weight";
+  const auto bytes = model.weights.bytes(layer_prefix(1) + rest);
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()),
+            checkpoint_.tensors.at(layer_prefix(2) + rest).bytes);
+  EXPECT_THAT(find_problems(folder_ / "plan.json"), IsEmpty());
+}
+
+TEST_F(PlanFile, MayLieOverAnotherPlan) {
+  write(plan_);
+  Plan upper = plan_;
+  upper.base_path = "plan.json";
+  upper.base_fingerprint = fingerprint(open_model_directory(folder_ / "plan.json"));
+  upper.num_layers = 2;
+  upper.removed = {1};
+  upper.kept = {0};
+  upper.protected_layers = {0};
+  upper.removed_original = {2};
+  upper.kept_original = {0};
+  upper.lineage = {plan_};
+  upper.lineage.front().base_path.clear();
+  const ModelDirectory model = open_model_directory(write(upper, "upper.json"));
+  EXPECT_EQ(model.folder_layers, std::vector<std::int64_t>{0});
+  EXPECT_EQ(model.folder, base_);
+}
+
+TEST_F(PlanFile, FollowsABaseThatHasMoved) {
+  write(plan_);
+  fs::rename(base_, folder_ / "moved");
+  EXPECT_THAT(input_error([&] { open_model_directory(folder_ / "plan.json"); }),
+              AllOf(HasSubstr("plan.json: its base"), HasSubstr("--base DIR")));
+  EXPECT_THAT(find_problems(folder_ / "plan.json"), ElementsAre(HasSubstr("--base DIR")));
+  const OpenOptions options{.base = folder_ / "moved"};
+  EXPECT_EQ(open_model_directory(folder_ / "plan.json", options).folder, folder_ / "moved");
+  EXPECT_THAT(find_problems(folder_ / "plan.json", options), IsEmpty());
+  EXPECT_THAT(input_error([&] { open_model_directory(folder_ / "moved", options); }),
+              HasSubstr("--base is for a plan file"));
+}
+
+TEST_F(PlanFile, RefusesAnotherBaseAndACircle) {
+  Plan other = plan_;
+  other.base_fingerprint = std::string(64, '0');
+  EXPECT_THAT(input_error([&] { open_model_directory(write(other)); }),
+              AllOf(HasSubstr("wanted a base with the fingerprint 0000"), HasSubstr("--base")));
+  Plan circle = plan_;
+  circle.base_path = "plan.json";
+  EXPECT_THAT(input_error([&] { open_model_directory(write(circle)); }),
+              HasSubstr("it may be its own base"));
+}
+
+TEST_F(PlanFile, OfADirectoryMustBeItsOwn) {
+  write_quickly(base_ / kPlanName, to_json_text(plan_));  // keeps two layers; three are here
+  EXPECT_THAT(input_error([&] { open_model_directory(base_); }),
+              HasSubstr("kept: wanted as many layers as config.json has, 3, found 2"));
+  EXPECT_THAT(find_problems(base_), ElementsAre(HasSubstr("kept: wanted as many layers")));
+  write_quickly(base_ / kPlanName, "{");
+  EXPECT_THAT(find_problems(base_), ElementsAre(HasSubstr("espalier.json")));
 }
 
 // ----------------------------------------------------------------------------------- fingerprint

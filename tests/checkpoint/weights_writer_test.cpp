@@ -32,7 +32,7 @@ std::string text_of(const Weights& weights, const char* name) {
 }
 
 void write_all(const fs::path& folder, std::uint64_t max_file_bytes, std::size_t piece_bytes) {
-  WeightsWriter writer(folder, four_tensors(), max_file_bytes);
+  WeightsWriter writer(folder, four_tensors(), {.max_file_bytes = max_file_bytes});
   const std::string_view data = "ddddcccbbbbbbbbbaa";
   for (std::size_t first = 0; first < data.size(); first += piece_bytes) {
     writer.write(as_bytes(data.substr(first, piece_bytes)));
@@ -70,7 +70,7 @@ TEST(WeightsWriter, CutsShardsBetweenTensorsWhereverThePiecesEnd) {
 
 TEST(WeightsWriter, HoldsToItsPromise) {
   const TemporaryDirectory folder;
-  WeightsWriter writer(folder.path(), four_tensors(), 8);
+  WeightsWriter writer(folder.path(), four_tensors(), {.max_file_bytes = 8});
   writer.write(as_bytes("ddddcccbbbb"));
   EXPECT_THROW(writer.finish(), std::logic_error);
   writer.write(as_bytes("bbbbbaa"));

@@ -250,7 +250,9 @@ struct BadCommandLine {
 
 TEST(BadCommandLines, EndInAMessageInOurWords) {
   const std::vector<BadCommandLine> lines = {
-      {{}, {"wanted a command", "inspect, init, generate or trace", "espalier --help"}},
+      {{},
+       {"wanted a command", "inspect, init, generate, trace, rank, prune or verify",
+        "espalier --help"}},
       {{"insp"}, {"unknown command insp (did you mean inspect?)", "espalier --help"}},
       {{"genrate"}, {"unknown command genrate (did you mean generate?)"}},
       {{"help"}, {"unknown command help; wanted inspect, init"}},
