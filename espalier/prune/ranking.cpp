@@ -8,6 +8,7 @@
 #include "espalier/base/error.h"
 #include "espalier/base/words.h"
 #include "espalier/prune/alpha.h"
+#include "espalier/prune/make_plan.h"
 #include "espalier/prune/order.h"
 
 namespace espalier {
@@ -22,19 +23,6 @@ struct Scored {
   Candidates candidates;
   RuleOptions rule;
 };
-
-std::vector<std::int64_t> protected_layers(std::int64_t num_layers,
-                                           const std::vector<std::int64_t>& protect) {
-  std::vector<std::int64_t> layers = protect;
-  layers.insert(layers.end(), {0, num_layers - 1});
-  std::ranges::sort(layers);
-  const auto [begin, end] = std::ranges::unique(layers);
-  layers.erase(begin, end);
-  require(layers.front() >= 0 && layers.back() < num_layers,
-          "--protect: layer {}: the model has layers 0 to {}",
-          layers.front() < 0 ? layers.front() : layers.back(), num_layers - 1);
-  return layers;
-}
 
 /// The rule of one criterion.
 RuleOptions rule_of(const Criterion& criterion, const RankOptions& options) {

@@ -31,7 +31,8 @@ TEST(Rank, ProtectsTheFirstAndTheLastLayerAndWhatIsAdded) {
   EXPECT_THAT(prunable_layers(record, {0, 3}), ElementsAre(1, 2, 4));
   record.measured_layers = {0, 1, 2, 4, 5};
   EXPECT_THAT(prunable_layers(record, {}), ElementsAre(1, 2, 4));
-  EXPECT_THAT(input_error([&] { (void)prunable_layers(record, {6}); }), HasSubstr("layer 6"));
+  EXPECT_THAT(input_error([&] { (void)prunable_layers(record, {6}); }),
+              HasSubstr("from 0 to 5, found 6"));
   EXPECT_THAT(input_error([&] {
                 (void)prunable_layers(record, {1, 2, 3, 4});
               }),
