@@ -8,6 +8,7 @@
 #include "espalier/base/error.h"
 #include "espalier/base/words.h"
 #include "espalier/prune/alpha.h"
+#include "espalier/prune/make_plan.h"
 #include "espalier/prune/order.h"
 
 namespace espalier {
@@ -22,19 +23,6 @@ struct Scored {
   Candidates candidates;
   RuleOptions rule;
 };
-
-std::vector<std::int64_t> protected_layers(std::int64_t num_layers,
-                                           const std::vector<std::int64_t>& protect) {
-  std::vector<std::int64_t> layers = protect;
-  layers.insert(layers.end(), {0, num_layers - 1});
-  std::ranges::sort(layers);
-  const auto [begin, end] = std::ranges::unique(layers);
-  layers.erase(begin, end);
-  require(layers.front() >= 0 && layers.back() < num_layers,
-          "--protect: layer {}: the model has layers 0 to {}",
-          layers.front() < 0 ? layers.front() : layers.back(), num_layers - 1);
-  return layers;
-}
 
 /// The rule of one criterion.
 RuleOptions rule_of(const Criterion& criterion, const RankOptions& options) {
@@ -227,14 +215,23 @@ std::string options_as_json(const RankOptions& options, const std::vector<Budget
       .dump();
 }
 
-std::vector<Budget> budgets_of(const RankOptions& options) {
+/// The budgets asked for; or the paper's, of which a small model has only those that remove a
+/// layer.
+std::vector<Budget> budgets_of(const RankOptions& options, std::int64_t prunable) {
   std::vector<Budget> budgets = options.budgets;
-  if (budgets.empty()) budgets = {{1, 10}, {1, 4}, {2, 5}};
   for (std::size_t i = 0; i < budgets.size(); ++i) {
     const auto same = std::ranges::find(budgets, budgets[i]);
     require(same == budgets.begin() + static_cast<std::ptrdiff_t>(i), "budget {}: given twice",
             to_string(budgets[i]));
   }
+  if (!budgets.empty()) return budgets;
+  for (const Budget& budget : {Budget{1, 10}, Budget{1, 4}, Budget{2, 5}}) {
+    if (budget.numerator * prunable >= budget.denominator) budgets.push_back(budget);
+  }
+  require(!budgets.empty(),
+          "none of the budgets 10%, 25% and 40% removes one of {} prunable "
+          "layers; give --budget or --remove",
+          prunable);
   return budgets;
 }
 
@@ -261,7 +258,7 @@ Ranking rank(const ProbeRecord& record, const RankOptions& options,
   const std::vector<Criterion> known = list_criteria(record, options.criterion);
   const auto criteria = chosen_criteria(record, known, options, left_out);
   refuse_unused(options, criteria);
-  const std::vector<Budget> budgets = budgets_of(options);
+  const std::vector<Budget> budgets = budgets_of(options, std::ssize(ranking.prunable));
   const Evidence evidence = gather(record, ranking.prunable, criteria, options.criterion.averaging);
   std::vector<Scored> scored;
   for (const Criterion* criterion : criteria) {

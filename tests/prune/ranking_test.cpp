@@ -31,7 +31,8 @@ TEST(Rank, ProtectsTheFirstAndTheLastLayerAndWhatIsAdded) {
   EXPECT_THAT(prunable_layers(record, {0, 3}), ElementsAre(1, 2, 4));
   record.measured_layers = {0, 1, 2, 4, 5};
   EXPECT_THAT(prunable_layers(record, {}), ElementsAre(1, 2, 4));
-  EXPECT_THAT(input_error([&] { (void)prunable_layers(record, {6}); }), HasSubstr("layer 6"));
+  EXPECT_THAT(input_error([&] { (void)prunable_layers(record, {6}); }),
+              HasSubstr("from 0 to 5, found 6"));
   EXPECT_THAT(input_error([&] {
                 (void)prunable_layers(record, {1, 2, 3, 4});
               }),
@@ -57,6 +58,20 @@ TEST(Rank, IsByThePapersCriteriaUnlessOthersAreAskedFor) {
   EXPECT_EQ(ranking.alpha[0].first_domain, "math");
   EXPECT_EQ(ranking.alpha[0].intervals.front().removed, ranking.selections[0].removed);
   EXPECT_EQ(ranking.alpha[0].intervals.back().removed, ranking.selections[1].removed);
+}
+
+TEST(Rank, HasThePapersBudgetsAsFarAsTheyRemoveALayer) {
+  // 10% of 4 is none; 25% and 40% are one.
+  const ProbeRecord record = random_record(1);
+  const Ranking ranking = rank(record, {.criteria = {"math"}, .resamples = 0});
+  ASSERT_EQ(ranking.selections.size(), 2U);
+  EXPECT_EQ(ranking.selections[0].budget, (Budget{1, 4}));
+  EXPECT_EQ(ranking.selections[1].budget, (Budget{2, 5}));
+  EXPECT_EQ(ranking.selections[1].k, 1);
+  EXPECT_THAT(input_error([&] {
+                (void)rank(record, {.protect = {1, 2}, .resamples = 0});
+              }),
+              HasSubstr("give --budget or --remove"));
 }
 
 TEST(Rank, SurvivesItsFile) {
