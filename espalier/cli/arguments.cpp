@@ -3,9 +3,10 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
+#include <cctype>
 #include <charconv>
 #include <cmath>
-#include <map>
 #include <utility>
 
 #include "espalier/base/error.h"
@@ -57,12 +58,19 @@ CLI::Validator number() {
           /*validator_desc=*/""};
 }
 
-constexpr std::uint64_t kMany = 1 << 20;
+CLI::Validator size_in_memory() {
+  return {[](const std::string& found) {
+            try {
+              (void)parse_bytes(found);
+              return std::string();
+            } catch (const InputError& error) {
+              return std::string(error.what());
+            }
+          },
+          /*validator_desc=*/""};
+}
 
-constexpr std::uint64_t kMostBytes = 1ULL << 32;  // times the largest unit stays within 64 bits
-const std::map<std::string, std::uint64_t> kByteUnits = {
-    {"", 1},           {"KB", 1000},      {"MB", 1000 * 1000}, {"GB", 1000 * 1000 * 1000},
-    {"KiB", 1U << 10}, {"MiB", 1U << 20}, {"GiB", 1U << 30}};
+constexpr std::uint64_t kMany = 1 << 20;
 
 /// A command and its arguments, which are the chosen ones once it is given.
 template <typename Command>
@@ -86,24 +94,6 @@ void add_model(CLI::App& command, std::filesystem::path& model) {
 
 void add_base(CLI::App& command, std::filesystem::path& base) {
   command.add_option("--base", base, "where a plan's base lies now (default: where the plan says)");
-}
-
-/// A number of bytes: "5GB", "500MB", "1GiB" or plain.
-CLI::Option* add_bytes(CLI::App& command, const char* name, std::optional<std::uint64_t>& bytes,
-                       const char* about) {
-  const auto read = [&bytes, name](const std::string& found) {
-    const std::size_t unit = found.find_first_not_of("0123456789");
-    std::uint64_t number = 0;
-    const auto scale = kByteUnits.find(unit == std::string::npos ? "" : found.substr(unit));
-    const bool fine = read_number(found.substr(0, unit), number) && number > 0 &&
-                      number <= kMostBytes && scale != kByteUnits.end();
-    if (!fine) {
-      throw CLI::ValidationError(
-          fmt::format("wanted a size such as 5GB or 500MB, found {}", found));
-    }
-    bytes = number * scale->second;
-  };
-  return command.add_option_function<std::string>(name, read, about);
 }
 
 void add_prompt(CLI::App& command, PromptArguments& prompt) {
@@ -201,6 +191,67 @@ void add_trace(CLI::App& app, Arguments& chosen) {
   add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
 }
 
+void add_probe(CLI::App& app, Arguments& chosen) {
+  const auto [command, arguments] = add_command<ProbeArguments>(
+      app, chosen, "probe", "measure the layers on pictures of your own",
+      "Without --prompts, domains `math` and `nonmath` have the paper's nine prompts; a domain of "
+      "another\nname needs a prompts file, or JSONL rows with prompts.\n"
+      "The same command again goes on with a run that was cut off.\n\n"
+      "Examples:\n  espalier probe MODEL --domain math=problems/ --domain nonmath=photos/ --out "
+      "run/probe\n  espalier probe MODEL --domain charts=charts.jsonl --prompts my.toml --limit "
+      "200 "
+      "--out run/probe\n  espalier probe --merge run/a run/b --out run/probe");
+  command.add_option("MODEL", arguments.model, "checkpoint directory");
+  command
+      .add_option("--domain", arguments.domains,
+                  "NAME=FOLDER of pictures or NAME=FILE.jsonl; repeat for several")
+      ->allow_extra_args(false);
+  command.add_option("--merge", arguments.merge, "join records over different pictures instead")
+      ->expected(2, static_cast<int>(kMany));
+  command.add_option("--prompts", arguments.prompts,
+                     "TOML file of domains, subtasks and prompts (default: the paper's nine)");
+  command
+      .add_option("--pairing", arguments.pairing,
+                  "all: every prompt for every picture (default); round-robin: one each, in turn")
+      ->check(one_of({"all", "round-robin"}));
+  command
+      .add_option("--limit", arguments.limit, "pictures a domain, drawn with --seed (default: all)")
+      ->check(whole_number(1, kMany << 10));
+  command.add_option("--seed", arguments.seed, "seed of the draw (default 0)")
+      ->check(whole_number(0, UINT64_MAX));
+  add_flag(command, "--last-layer", arguments.last_layer,
+           "also measure the last layer, which is never removed");
+  add_flag(command, "--skip-bad", arguments.skip_bad,
+           "leave out pictures that cannot be used, and say which");
+  command
+      .add_option_function<std::string>(
+          "--memory", [&](const std::string& text) { arguments.memory_bytes = parse_bytes(text); },
+          "most memory of the whole program, e.g. 1.5GiB (default: the weights and 0.4 GB)")
+      ->check(size_in_memory())
+      ->type_name("SIZE");
+  command
+      .add_option("--save-every", arguments.save_every_seconds,
+                  "seconds of work that a kill may cost (default 30)")
+      ->check(number());
+  add_run(command, arguments.run);
+  command.add_option("--out", arguments.out, "folder for the record")->required();
+  add_flag(command, "--force", arguments.force, "replace an existing record");
+  add_flag(command, "--json", arguments.json, "print one JSON object about what was measured");
+  add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
+}
+
+/// What CLI11 cannot say of a probe: a model with domains, or records to join.
+void check_probe(const ProbeArguments& arguments) {
+  constexpr const char* kHelp = "see espalier probe --help";
+  if (!arguments.merge.empty()) {
+    require(arguments.model.empty() && arguments.domains.empty(),
+            "--merge joins records and runs no model: leave MODEL and --domain out; {}", kHelp);
+    return;
+  }
+  require(!arguments.model.empty(), "wanted MODEL, a checkpoint directory; {}", kHelp);
+  require(!arguments.domains.empty(), "wanted at least one --domain NAME=SOURCE; {}", kHelp);
+}
+
 /// A whole number of at least 1 that is counted as signed.
 template <typename Target>
 CLI::Option* add_count(CLI::App& command, const char* name, Target& target, const char* about) {
@@ -276,8 +327,13 @@ void add_prune(CLI::App& app, Arguments& chosen) {
   command.add_option("--out", arguments.out, "directory (with --map-only: file) to write");
   add_flag(command, "--map-only", arguments.map_only, "write the plan alone, no weights");
   add_flag(command, "--dry-run", arguments.dry_run, "write nothing, say what would be");
-  add_bytes(command, "--shard-size", arguments.shard_bytes,
-            "most bytes of weights in a file: 5GB (default: as the base)");
+  command
+      .add_option_function<std::string>(
+          "--shard-size",
+          [&](const std::string& text) { arguments.shard_bytes = parse_bytes(text); },
+          "most bytes of weights in a file: 5GB (default: as the base)")
+      ->check(size_in_memory())
+      ->type_name("SIZE");
   command.add_option("--base-name", arguments.base_name,
                      "the base's name for the model card (default: its directory's)");
   add_flag(command, "--force", arguments.force, "replace an existing output");
@@ -396,6 +452,35 @@ std::string option_of_a_draw(const GenerateArguments& arguments) {
   return {};
 }
 
+std::uint64_t parse_bytes(const std::string& text) {
+  constexpr std::array<std::pair<std::string_view, double>, 12> kUnits = {
+      {{"", 1.0},
+       {"B", 1.0},
+       {"K", 1024.0},
+       {"KB", 1e3},
+       {"KIB", 1024.0},
+       {"M", 1024.0 * 1024.0},
+       {"MB", 1e6},
+       {"MIB", 1024.0 * 1024.0},
+       {"G", 1024.0 * 1024.0 * 1024.0},
+       {"GB", 1e9},
+       {"GIB", 1024.0 * 1024.0 * 1024.0},
+       {"TB", 1e12}}};
+  double value = 0.0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, value, std::chars_format::fixed);
+  std::string unit(rest, end);
+  std::ranges::transform(unit, unit.begin(), [](unsigned char letter) {
+    return static_cast<char>(std::toupper(letter));
+  });
+  const auto found = std::ranges::find(kUnits, std::string_view(unit),
+                                       &std::pair<std::string_view, double>::first);
+  require(error == std::errc() && found != kUnits.end() && value > 0.0 && value < 1e6 &&
+              value * found->second < 1e15,
+          "wanted a size such as 1.5GiB or 400MB, found {}", text);
+  return static_cast<std::uint64_t>(value * found->second);
+}
+
 Arguments parse_arguments(int argc, const char* const* argv) {
   CLI::App app(kAbout, "espalier");
   app.set_version_flag("--version", "espalier " ESPALIER_VERSION);
@@ -407,6 +492,7 @@ Arguments parse_arguments(int argc, const char* const* argv) {
   add_init(app, chosen);
   add_generate(app, chosen);
   add_trace(app, chosen);
+  add_probe(app, chosen);
   add_rank(app, chosen);
   add_prune(app, chosen);
   add_verify(app, chosen);
@@ -429,6 +515,7 @@ Arguments parse_arguments(int argc, const char* const* argv) {
             "--greedy and {} exclude each other; leave one out; see espalier generate --help",
             other);
   }
+  if (const auto* probe = std::get_if<ProbeArguments>(&chosen)) check_probe(*probe);
   if (const auto* prune = std::get_if<PruneArguments>(&chosen)) check_prune(*prune);
   if (const auto* verify = std::get_if<VerifyArguments>(&chosen)) {
     require(verify->time || !verify->update_card,

@@ -16,6 +16,7 @@ int run_rank(const RankArguments& arguments);
 int run_prune(const PruneArguments& arguments);
 int run_generate(const GenerateArguments& arguments);
 int run_trace(const TraceArguments& arguments);
+int run_probe(const ProbeArguments& arguments);
 int run_verify(const VerifyArguments& arguments);
 
 }  // namespace espalier

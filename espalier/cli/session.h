@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "espalier/checkpoint/model_directory.h"
 #include "espalier/checkpoint/side_files.h"
 #include "espalier/cli/arguments.h"
 #include "espalier/image/image.h"
@@ -16,6 +17,7 @@ namespace espalier {
 /// A checkpoint directory, opened to be run: everything was read and checked, the cheap and
 /// fallible parts first.
 struct Session {
+  ModelDirectory directory;
   Tokenizer tokenizer;
   PreprocessorConfig preprocessor;
   GenerationConfig generation;
