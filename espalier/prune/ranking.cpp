@@ -8,6 +8,7 @@
 #include "espalier/base/error.h"
 #include "espalier/base/words.h"
 #include "espalier/prune/alpha.h"
+#include "espalier/prune/make_plan.h"
 #include "espalier/prune/order.h"
 
 namespace espalier {
@@ -22,19 +23,6 @@ struct Scored {
   Candidates candidates;
   RuleOptions rule;
 };
-
-std::vector<std::int64_t> protected_layers(std::int64_t num_layers,
-                                           const std::vector<std::int64_t>& protect) {
-  std::vector<std::int64_t> layers = protect;
-  layers.insert(layers.end(), {0, num_layers - 1});
-  std::ranges::sort(layers);
-  const auto [begin, end] = std::ranges::unique(layers);
-  layers.erase(begin, end);
-  require(layers.front() >= 0 && layers.back() < num_layers,
-          "--protect: layer {}: the model has layers 0 to {}",
-          layers.front() < 0 ? layers.front() : layers.back(), num_layers - 1);
-  return layers;
-}
 
 /// The rule of one criterion.
 RuleOptions rule_of(const Criterion& criterion, const RankOptions& options) {
@@ -238,6 +226,15 @@ std::vector<Budget> budgets_of(const RankOptions& options) {
   return budgets;
 }
 
+std::vector<RankedDomain> domains_of(const ProbeRecord& record) {
+  std::vector<RankedDomain> domains;
+  for (const ProbeDomain& domain : record.domains) {
+    domains.push_back({.name = domain.name});
+    for (const ProbeSubtask& subtask : domain.subtasks) domains.back().samples += subtask.samples;
+  }
+  return domains;
+}
+
 }  // namespace
 
 std::vector<std::int64_t> prunable_layers(const ProbeRecord& record,
@@ -255,7 +252,7 @@ Ranking rank(const ProbeRecord& record, const RankOptions& options,
              std::vector<std::pair<std::string, std::string>>* left_out) {
   // Half of the time without a bootstrap: it runs beside the rest.
   auto probe_fingerprint = std::async(std::launch::async, [&] { return fingerprint(record); });
-  Ranking ranking{.model = record.model};
+  Ranking ranking{.domains = domains_of(record), .model = record.model};
   ranking.prunable = prunable_layers(record, options.protect);
   ranking.protected_layers = protected_layers(record.model.num_layers, options.protect);
   const std::vector<Criterion> known = list_criteria(record, options.criterion);
