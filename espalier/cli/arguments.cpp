@@ -7,6 +7,7 @@
 #include <cctype>
 #include <charconv>
 #include <cmath>
+#include <map>
 #include <utility>
 
 #include "espalier/base/error.h"
@@ -58,19 +59,13 @@ CLI::Validator number() {
           /*validator_desc=*/""};
 }
 
-CLI::Validator size_in_memory() {
-  return {[](const std::string& found) {
-            try {
-              (void)parse_bytes(found);
-              return std::string();
-            } catch (const InputError& error) {
-              return std::string(error.what());
-            }
-          },
-          /*validator_desc=*/""};
-}
-
 constexpr std::uint64_t kMany = 1 << 20;
+
+constexpr double kMostBytes = 1e15;
+/// Upper case: 5gb means the same, and a bare K is 1024, as in tar or dd.
+const std::map<std::string, double> kByteUnits = {
+    {"", 1.0},   {"B", 1.0},      {"K", 0x1p10}, {"KB", 1e3}, {"KIB", 0x1p10}, {"M", 0x1p20},
+    {"MB", 1e6}, {"MIB", 0x1p20}, {"G", 0x1p30}, {"GB", 1e9}, {"GIB", 0x1p30}};
 
 /// A command and its arguments, which are the chosen ones once it is given.
 template <typename Command>
@@ -94,6 +89,35 @@ void add_model(CLI::App& command, std::filesystem::path& model) {
 
 void add_base(CLI::App& command, std::filesystem::path& base) {
   command.add_option("--base", base, "where a plan's base lies now (default: where the plan says)");
+}
+
+/// A number of bytes: "1.5GiB", "400MB", "2g" or plain; none for anything else.
+std::optional<std::uint64_t> read_bytes(const std::string& text) {
+  double value = 0.0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, value, std::chars_format::fixed);
+  std::string unit(rest, end);
+  std::ranges::transform(unit, unit.begin(), [](unsigned char letter) {
+    return static_cast<char>(std::toupper(letter));
+  });
+  const auto scale = kByteUnits.find(unit);
+  if (error != std::errc() || scale == kByteUnits.end()) return std::nullopt;
+  const double bytes = value * scale->second;
+  if (!(bytes >= 1.0 && bytes <= kMostBytes)) return std::nullopt;
+  return static_cast<std::uint64_t>(bytes);
+}
+
+/// An option that takes a number of bytes.
+CLI::Option* add_bytes(CLI::App& command, const char* name, std::optional<std::uint64_t>& bytes,
+                       const char* about) {
+  const auto read = [&bytes, name](const std::string& found) {
+    bytes = read_bytes(found);
+    if (!bytes) {
+      throw CLI::ValidationError(
+          name, fmt::format("wanted a size such as 1.5GiB or 400MB, found {}", found));
+    }
+  };
+  return command.add_option_function<std::string>(name, read, about)->type_name("SIZE");
 }
 
 void add_prompt(CLI::App& command, PromptArguments& prompt) {
@@ -223,12 +247,8 @@ void add_probe(CLI::App& app, Arguments& chosen) {
            "also measure the last layer, which is never removed");
   add_flag(command, "--skip-bad", arguments.skip_bad,
            "leave out pictures that cannot be used, and say which");
-  command
-      .add_option_function<std::string>(
-          "--memory", [&](const std::string& text) { arguments.memory_bytes = parse_bytes(text); },
-          "most memory of the whole program, e.g. 1.5GiB (default: the weights and 0.4 GB)")
-      ->check(size_in_memory())
-      ->type_name("SIZE");
+  add_bytes(command, "--memory", arguments.memory_bytes,
+            "most memory of the whole program, e.g. 1.5GiB (default: the weights and 0.4 GB)");
   command
       .add_option("--save-every", arguments.save_every_seconds,
                   "seconds of work that a kill may cost (default 30)")
@@ -327,13 +347,8 @@ void add_prune(CLI::App& app, Arguments& chosen) {
   command.add_option("--out", arguments.out, "directory (with --map-only: file) to write");
   add_flag(command, "--map-only", arguments.map_only, "write the plan alone, no weights");
   add_flag(command, "--dry-run", arguments.dry_run, "write nothing, say what would be");
-  command
-      .add_option_function<std::string>(
-          "--shard-size",
-          [&](const std::string& text) { arguments.shard_bytes = parse_bytes(text); },
-          "most bytes of weights in a file: 5GB (default: as the base)")
-      ->check(size_in_memory())
-      ->type_name("SIZE");
+  add_bytes(command, "--shard-size", arguments.shard_bytes,
+            "most bytes of weights in a file: 5GB (default: as the base)");
   command.add_option("--base-name", arguments.base_name,
                      "the base's name for the model card (default: its directory's)");
   add_flag(command, "--force", arguments.force, "replace an existing output");
@@ -450,35 +465,6 @@ std::string option_of_a_draw(const GenerateArguments& arguments) {
   if (arguments.top_k) return "--top-k";
   if (arguments.top_p) return "--top-p";
   return {};
-}
-
-std::uint64_t parse_bytes(const std::string& text) {
-  constexpr std::array<std::pair<std::string_view, double>, 12> kUnits = {
-      {{"", 1.0},
-       {"B", 1.0},
-       {"K", 1024.0},
-       {"KB", 1e3},
-       {"KIB", 1024.0},
-       {"M", 1024.0 * 1024.0},
-       {"MB", 1e6},
-       {"MIB", 1024.0 * 1024.0},
-       {"G", 1024.0 * 1024.0 * 1024.0},
-       {"GB", 1e9},
-       {"GIB", 1024.0 * 1024.0 * 1024.0},
-       {"TB", 1e12}}};
-  double value = 0.0;
-  const char* end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, value, std::chars_format::fixed);
-  std::string unit(rest, end);
-  std::ranges::transform(unit, unit.begin(), [](unsigned char letter) {
-    return static_cast<char>(std::toupper(letter));
-  });
-  const auto found = std::ranges::find(kUnits, std::string_view(unit),
-                                       &std::pair<std::string_view, double>::first);
-  require(error == std::errc() && found != kUnits.end() && value > 0.0 && value < 1e6 &&
-              value * found->second < 1e15,
-          "wanted a size such as 1.5GiB or 400MB, found {}", text);
-  return static_cast<std::uint64_t>(value * found->second);
 }
 
 Arguments parse_arguments(int argc, const char* const* argv) {

@@ -163,11 +163,6 @@ using Arguments =
     std::variant<HelpText, InspectArguments, InitArguments, GenerateArguments, TraceArguments,
                  ProbeArguments, RankArguments, PruneArguments, VerifyArguments>;
 
-/// A size in memory: "1.5GiB", "400MB", "2g", or a number of bytes.
-///
-/// \throws InputError for anything else
-std::uint64_t parse_bytes(const std::string& text);
-
 /// Understands a command line.
 ///
 /// \throws InputError for an unknown command or option (with the nearest one), a missing or bad
