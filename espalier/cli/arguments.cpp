@@ -110,11 +110,11 @@ std::optional<std::uint64_t> read_bytes(const std::string& text) {
 /// An option that takes a number of bytes.
 CLI::Option* add_bytes(CLI::App& command, const char* name, std::optional<std::uint64_t>& bytes,
                        const char* about) {
-  const auto read = [&bytes](const std::string& found) {
+  const auto read = [&bytes, name](const std::string& found) {
     bytes = read_bytes(found);
     if (!bytes) {
       throw CLI::ValidationError(
-          fmt::format("wanted a size such as 1.5GiB or 400MB, found {}", found));
+          name, fmt::format("wanted a size such as 1.5GiB or 400MB, found {}", found));
     }
   };
   return command.add_option_function<std::string>(name, read, about)->type_name("SIZE");

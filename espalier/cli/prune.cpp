@@ -7,6 +7,7 @@
 #include "espalier/base/files.h"
 #include "espalier/cli/commands.h"
 #include "espalier/cli/output.h"
+#include "espalier/prune/choose.h"
 #include "espalier/prune/make_plan.h"
 #include "espalier/prune/surgery.h"
 #include "espalier/records/layer_ranges.h"
@@ -17,30 +18,69 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// "Qwen/Name" of a hub's cache, models--Qwen--Name/snapshots/HASH; empty of any other folder.
+std::string name_in_cache(const fs::path& folder) {
+  constexpr std::string_view kStart = "models--";
+  std::string name = folder.parent_path().parent_path().filename().string();
+  if (folder.parent_path().filename() != "snapshots" || !name.starts_with(kStart)) return {};
+  name.erase(0, kStart.size());
+  const std::size_t border = name.find("--");
+  return border == std::string::npos ? name : name.replace(border, 2, "/");
+}
+
 /// The name that the card and the next plan call the base by.
 std::string name_of_base(const PruneArguments& arguments) {
   if (!arguments.base_name.empty()) return arguments.base_name;
   fs::path path = fs::weakly_canonical(arguments.model);
   if (!path.has_filename()) path = path.parent_path();
+  const std::string cached = name_in_cache(path);
+  if (!cached.empty()) return cached;
   return fs::is_directory(path) ? path.filename().string() : path.stem().string();
-}
-
-std::vector<std::int64_t> layers_to_protect(const PruneArguments& arguments,
-                                            std::int64_t num_layers) {
-  std::vector<std::int64_t> added;
-  if (!arguments.protect.empty()) added = parse_layers(arguments.protect, "--protect");
-  return protected_layers(num_layers, added);
 }
 
 /// The plan of a user who names the layers.
 Plan choose_by_hand(const PruneArguments& arguments, std::int64_t num_layers) {
   Plan plan;
   plan.removed = parse_layers(arguments.layers, "--layers");
-  plan.protected_layers = layers_to_protect(arguments, num_layers);
+  std::vector<std::int64_t> added;
+  if (!arguments.protect.empty()) added = parse_layers(arguments.protect, "--protect");
+  plan.protected_layers = protected_layers(num_layers, added);
   plan.budget = layer_budget(std::ssize(plan.removed));
   plan.options =
       nlohmann::json{{"layers", arguments.layers}, {"protect", arguments.protect}}.dump();
   return plan;
+}
+
+/// The plan of a ranking, which must be the model's own.
+Plan choose_by_ranking(const PruneArguments& arguments, const Ranking& ranking,
+                       const ModelDirectory& base) {
+  const std::string found = fingerprint(base);
+  require(ranking.model.fingerprint == found,
+          "{}: the ranking of another model (fingerprint {}) than {} (fingerprint {}); probe and "
+          "rank this one",
+          arguments.ranking.string(), ranking.model.fingerprint, arguments.model.string(), found);
+  ChoiceOptions options{.criterion = arguments.criterion,
+                        .rule = arguments.rule,
+                        .budget = arguments.remove ? layer_budget(*arguments.remove)
+                                                   : parse_budget(arguments.budget)};
+  if (!arguments.protect.empty()) options.protect = parse_layers(arguments.protect, "--protect");
+  Plan plan = choose_layers(ranking, options);
+  plan.options = nlohmann::json{{"criterion", plan.criterion},
+                                {"rule", plan.rule},
+                                {"budget", to_string(plan.budget)},
+                                {"protect", arguments.protect}}
+                     .dump();
+  return plan;
+}
+
+/// What a ranking was made from, for the card.
+std::vector<std::string> describe_data(const Ranking& ranking) {
+  std::vector<std::string> lines;
+  for (const RankedDomain& domain : ranking.domains) {
+    lines.push_back(fmt::format("Domain `{}`: {} samples", domain.name, domain.samples));
+  }
+  lines.push_back(fmt::format("Probe record: `{}`", ranking.probe_fingerprint));
+  return lines;
 }
 
 std::string less(const BeforeAfter& pair) {
@@ -87,15 +127,16 @@ std::string path_to_base(const PruneArguments& arguments) {
 
 /// Writes what was asked for. \return  weights of other formats that were left behind
 std::vector<fs::path> write_output(const PruneArguments& arguments, const ModelDirectory& base,
-                                   Plan& plan) {
+                                   const std::vector<std::string>& data, Plan& plan) {
   if (arguments.dry_run) return {};
   if (arguments.map_only) {
     plan.base_path = path_to_base(arguments);
     write_file(arguments.out, to_json_text(plan), arguments.force);
     return {};
   }
-  return prune_checkpoint(base, plan, arguments.out,
-                          {.max_file_bytes = arguments.shard_bytes, .force = arguments.force})
+  return prune_checkpoint(
+             base, plan, arguments.out,
+             {.max_file_bytes = arguments.shard_bytes, .data = data, .force = arguments.force})
       .not_copied;
 }
 
@@ -116,11 +157,18 @@ void talk(const PruneArguments& arguments, const std::vector<fs::path>& not_copi
 
 int run_prune(const PruneArguments& arguments) {
   const ModelDirectory base = open_model_directory(arguments.model, {.base = arguments.base});
-  const std::int64_t num_layers = base.config.text.num_hidden_layers;
-  Plan choice = choose_by_hand(arguments, num_layers);
+  Plan choice;
+  std::vector<std::string> data;
+  if (arguments.ranking.empty()) {
+    choice = choose_by_hand(arguments, base.config.text.num_hidden_layers);
+  } else {
+    const Ranking ranking = read_ranking(arguments.ranking);
+    choice = choose_by_ranking(arguments, ranking, base);
+    data = describe_data(ranking);
+  }
   choice.base_name = name_of_base(arguments);
   Plan plan = complete_plan(base, std::move(choice));
-  const std::vector<fs::path> not_copied = write_output(arguments, base, plan);
+  const std::vector<fs::path> not_copied = write_output(arguments, base, data, plan);
   if (arguments.json) {
     auto result = nlohmann::json::parse(to_json_text(plan));
     result["out"] = arguments.out.string();

@@ -53,17 +53,33 @@ std::vector<VerifySample> samples_of(const Session& session, const VerifyArgumen
   return samples;
 }
 
+/// How the base is opened: `--base` is of the pruned plan, unless the base is a plan itself.
+RunArguments run_of_base(const VerifyArguments& arguments) {
+  RunArguments run = arguments.run;
+  if (fs::is_directory(arguments.against)) run.base.clear();
+  return run;
+}
+
+/// How the pruned model is opened: a plan's base is the one it is held against, wherever it lies.
+RunArguments run_of_pruned(const VerifyArguments& arguments) {
+  RunArguments run = arguments.run;
+  const bool is_plan = !fs::is_directory(arguments.pruned);
+  if (is_plan && run.base.empty() && fs::is_directory(arguments.against)) {
+    run.base = arguments.against;
+  }
+  return run;
+}
+
 /// One model after the other, so that only one need be in memory.
 std::vector<Check> verify_model(const VerifyArguments& arguments, const Plan& plan) {
-  const auto load = [&](const fs::path& model) { return open_session(model, arguments.run); };
   std::vector<VerifySample> samples;
   std::vector<ModelAnswer> skipping;
   {
-    const Session base = load(arguments.against);
+    const Session base = open_session(arguments.against, run_of_base(arguments));
     samples = samples_of(base, arguments);
     skipping = answer(keep_layers(base.model, plan.kept), samples);
   }
-  const Session pruned = load(arguments.pruned);
+  const Session pruned = open_session(arguments.pruned, run_of_pruned(arguments));
   return verify_answers(samples, skipping, answer(pruned.model, samples));
 }
 
@@ -80,7 +96,7 @@ std::vector<Check> run_checks(const VerifyArguments& arguments, const ModelDirec
                                       : verify_files(arguments.pruned, base, plan);
   if (!checks.front().passed()) return checks;
   try {
-    open_model_directory(arguments.pruned, {.base = arguments.run.base});
+    open_model_directory(arguments.pruned, {.base = run_of_pruned(arguments).base});
     std::vector<Check> model = verify_model(arguments, plan);
     checks.insert(checks.end(), model.begin(), model.end());
   } catch (const InputError& error) {
@@ -93,7 +109,7 @@ std::vector<Check> run_checks(const VerifyArguments& arguments, const ModelDirec
 
 void print_check(const Check& check) {
   const std::string note = check.note.empty() ? "" : fmt::format(" ({})", check.note);
-  fmt::print("{:<26}  {}\n", check.name, check.passed() ? "ok" + note : std::string("FAILED"));
+  fmt::print("{:<28}  {}\n", check.name, check.passed() ? "ok" + note : std::string("FAILED"));
   for (std::size_t i = 0; i < std::min(check.problems.size(), kShownProblems); ++i) {
     fmt::print("  - {}\n", check.problems[i]);
   }
@@ -112,8 +128,8 @@ std::string conditions(const VerifyArguments& arguments, const Session& session,
 }
 
 CardSpeed measure(const VerifyArguments& arguments) {
-  const Session base = open_session(arguments.against, arguments.run);
-  const Session pruned = open_session(arguments.pruned, arguments.run);
+  const Session base = open_session(arguments.against, run_of_base(arguments));
+  const Session pruned = open_session(arguments.pruned, run_of_pruned(arguments));
   const VerifySample sample = samples_of(base, arguments).back();
   const SpeedComparison speed = compare_speed(base.model, pruned.model, sample.input);
   return {.conditions = conditions(arguments, base, sample),
@@ -124,10 +140,10 @@ CardSpeed measure(const VerifyArguments& arguments) {
 }
 
 void print_speed(const CardSpeed& speed) {
-  fmt::print("first token               {:.3f} s -> {:.3f} s ({:.2f} times as fast)\n",
+  fmt::print("first token                   {:.3f} s -> {:.3f} s ({:.2f} times as fast)\n",
              speed.first_token_seconds_before, speed.first_token_seconds_after,
              speed.first_token_seconds_before / speed.first_token_seconds_after);
-  fmt::print("tokens a second           {:.2f} -> {:.2f} ({:.2f} times as fast)\n",
+  fmt::print("tokens a second               {:.2f} -> {:.2f} ({:.2f} times as fast)\n",
              speed.tokens_per_second_before, speed.tokens_per_second_after,
              speed.tokens_per_second_after / speed.tokens_per_second_before);
   fmt::print("  {}\n", speed.conditions);
@@ -175,7 +191,8 @@ int run_verify(const VerifyArguments& arguments) {
   require(is_folder || !arguments.update_card, "{}: a plan has no card: leave --update-card out",
           arguments.pruned.string());
   const Plan plan = read_plan(plan_path);
-  const ModelDirectory base = open_model_directory(arguments.against);
+  const ModelDirectory base =
+      open_model_directory(arguments.against, {.base = run_of_base(arguments).base});
 
   const std::vector<Check> checks = run_checks(arguments, base, plan);
   const bool ok = all_passed(checks);

@@ -13,18 +13,14 @@ namespace {
 
 using Layers = std::vector<std::int64_t>;
 
-void check_layer(std::int64_t layer, std::int64_t num_layers, const char* what) {
-  require(layer >= 0 && layer < num_layers, "{}: wanted layers from 0 to {}, found {}", what,
-          num_layers - 1, layer);
-}
-
 void check_removed(const Layers& removed, const Layers& protected_ones, std::int64_t num_layers) {
   require(!removed.empty(), "layers to remove: wanted at least one, found none");
   const auto twice = std::ranges::adjacent_find(removed);
   require(twice == removed.end(), "layers to remove: wanted each once, found {} twice",
           twice == removed.end() ? 0 : *twice);
   for (const std::int64_t layer : removed) {
-    check_layer(layer, num_layers, "layers to remove");
+    require(layer >= 0 && layer < num_layers,
+            "layers to remove: wanted layers from 0 to {}, found {}", num_layers - 1, layer);
     const bool is_edge = layer == 0 || layer == num_layers - 1;
     require(!std::ranges::binary_search(protected_ones, layer),
             "layers to remove: layer {} is protected: {}", layer,
@@ -73,7 +69,8 @@ std::vector<Plan> lineage_of(const ModelDirectory& base) {
 Layers protected_layers(std::int64_t num_layers, std::span<const std::int64_t> added) {
   Layers layers = {0, num_layers - 1};
   for (const std::int64_t layer : added) {
-    check_layer(layer, num_layers, "layers to protect");
+    require(layer >= 0 && layer < num_layers, "--protect: layer {}: the model has layers 0 to {}",
+            layer, num_layers - 1);
     layers.push_back(layer);
   }
   std::ranges::sort(layers);

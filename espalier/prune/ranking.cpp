@@ -235,6 +235,15 @@ std::vector<Budget> budgets_of(const RankOptions& options, std::int64_t prunable
   return budgets;
 }
 
+std::vector<RankedDomain> domains_of(const ProbeRecord& record) {
+  std::vector<RankedDomain> domains;
+  for (const ProbeDomain& domain : record.domains) {
+    domains.push_back({.name = domain.name});
+    for (const ProbeSubtask& subtask : domain.subtasks) domains.back().samples += subtask.samples;
+  }
+  return domains;
+}
+
 }  // namespace
 
 std::vector<std::int64_t> prunable_layers(const ProbeRecord& record,
@@ -252,7 +261,7 @@ Ranking rank(const ProbeRecord& record, const RankOptions& options,
              std::vector<std::pair<std::string, std::string>>* left_out) {
   // Half of the time without a bootstrap: it runs beside the rest.
   auto probe_fingerprint = std::async(std::launch::async, [&] { return fingerprint(record); });
-  Ranking ranking{.model = record.model};
+  Ranking ranking{.domains = domains_of(record), .model = record.model};
   ranking.prunable = prunable_layers(record, options.protect);
   ranking.protected_layers = protected_layers(record.model.num_layers, options.protect);
   const std::vector<Criterion> known = list_criteria(record, options.criterion);

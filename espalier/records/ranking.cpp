@@ -54,6 +54,10 @@ json to_json(const Selection& selection) {
           {"price", selection.price}};
 }
 
+json to_json(const RankedDomain& domain) {
+  return {{"name", domain.name}, {"samples", domain.samples}};
+}
+
 json to_json(const AlphaDiagram& diagram) {
   json intervals = json::array();
   for (const AlphaInterval& interval : diagram.intervals) {
@@ -82,7 +86,8 @@ json list_of(const std::vector<Value>& values) {
 json statement_of(const Ranking& ranking) {
   return {{"schema", kSchema},
           {"kind", kKind},
-          {"probe", {{"fingerprint", ranking.probe_fingerprint}}},
+          {"probe",
+           {{"fingerprint", ranking.probe_fingerprint}, {"domains", list_of(ranking.domains)}}},
           {"model", to_json(ranking.model)},
           {"prunable", ranking.prunable},
           {"protected", ranking.protected_layers},
@@ -275,10 +280,16 @@ BootstrapInfo read_bootstrap(const JsonObject& object) {
   return info;
 }
 
-std::string probe_fingerprint(const JsonObject& probe) {
-  std::string found = probe.string("fingerprint");
+void read_probe(const JsonObject& probe, Ranking& ranking) {
+  ranking.probe_fingerprint = probe.string("fingerprint");
+  for (const JsonObject& domain : probe.objects("domains")) {
+    ranking.domains.push_back(
+        {.name = domain.string("name"), .samples = domain.integer("samples")});
+    domain.refuse_unread();
+    require(ranking.domains.back().samples >= 0, "{}: samples: wanted 0 or more, found {}",
+            domain.place(), ranking.domains.back().samples);
+  }
   probe.refuse_unread();
-  return found;
 }
 
 /// A file of the kind and schema that this version reads, before anything else is looked at.
@@ -300,7 +311,7 @@ Ranking read_ranking(const std::filesystem::path& file) {
   const JsonObject object(document, file.string());
   check_head(object);
   Ranking ranking;
-  ranking.probe_fingerprint = probe_fingerprint(object.object("probe"));
+  read_probe(object.object("probe"), ranking);
   ranking.model = read_model_identity(object.object("model"));
   ranking.prunable = read_layers(object, "prunable", ranking.model.num_layers);
   ranking.protected_layers = read_layers(object, "protected", ranking.model.num_layers);

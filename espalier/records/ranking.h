@@ -82,9 +82,17 @@ struct BootstrapInfo {
   bool operator==(const BootstrapInfo&) const = default;
 };
 
+/// How much of a domain a ranking was made from.
+struct RankedDomain {
+  std::string name;
+  std::int64_t samples = 0;
+  bool operator==(const RankedDomain&) const = default;
+};
+
 /// What `espalier rank` found, as `ranking.json`.
 struct Ranking {
   std::string probe_fingerprint;
+  std::vector<RankedDomain> domains;  ///< of the probe record, in its order
   ModelIdentity model;
   std::vector<std::int64_t> prunable;          ///< ascending
   std::vector<std::int64_t> protected_layers;  ///< ascending

@@ -42,7 +42,8 @@ class Commands : public testing::Test {
 TEST_F(Commands, HelpNamesEveryCommand) {
   const CommandResult result = test::run_espalier({"--help"});
   EXPECT_EQ(result.exit_code, 0);
-  for (const char* command : {"inspect", "init", "generate", "trace", "rank", "prune", "verify"}) {
+  for (const char* command :
+       {"inspect", "init", "generate", "trace", "probe", "rank", "prune", "verify"}) {
     EXPECT_THAT(result.out, HasSubstr(command));
   }
 }

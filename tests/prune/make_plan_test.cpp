@@ -29,7 +29,7 @@ TEST(ProtectedLayers, AreTheFirstTheLastAndThoseThatAreAdded) {
   EXPECT_EQ(protected_layers(6, {}), Layers({0, 5}));
   EXPECT_EQ(protected_layers(6, Layers{2, 5, 1, 2}), Layers({0, 1, 2, 5}));
   EXPECT_THAT(input_error([] { protected_layers(6, Layers{6}); }),
-              HasSubstr("layers to protect: wanted layers from 0 to 5, found 6"));
+              HasSubstr("--protect: layer 6: the model has layers 0 to 5"));
 }
 
 // One decoder layer of gqa_tied, counted from its configuration: norms 48 + 48, q 128 * 48,

@@ -46,6 +46,7 @@ Ranking small_ranking() {
                    .stages = {"triplets: 1", "pairs: 1"},
                    .price = 0.1};
   return {.probe_fingerprint = "p",
+          .domains = {{.name = "math", .samples = 5000}, {.name = "nonmath", .samples = 4000}},
           .model = {"m", "Qwen3VLForConditionalGeneration", 6, 8},
           .prunable = {1, 2, 3, 4},
           .protected_layers = {0, 5},
@@ -123,6 +124,8 @@ TEST(Ranking, RefusesMissingAndUnknownKeys) {
   EXPECT_THAT(error_after([](json& r) { r["surplus"] = 1; }), HasSubstr("surplus"));
   EXPECT_THAT(error_after([](json& r) { r["model"]["surplus"] = 1; }), HasSubstr("surplus"));
   EXPECT_THAT(error_after([](json& r) { r["probe"]["surplus"] = 1; }), HasSubstr("surplus"));
+  EXPECT_THAT(error_after([](json& r) { r["probe"]["domains"][1]["samples"] = -1; }),
+              HasSubstr("domains[1]: samples"));
   EXPECT_THAT(error_after([](json& r) { r["bootstrap"]["surplus"] = 1; }), HasSubstr("surplus"));
 }
 
