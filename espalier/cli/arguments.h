@@ -75,13 +75,24 @@ struct TraceArguments {
   bool quiet = false;
 };
 
+/// `espalier report RUN`
+struct ReportArguments {
+  std::filesystem::path run;
+  std::optional<std::filesystem::path> out;      ///< else `report.html` in the run's folder
+  std::optional<std::filesystem::path> figures;  ///< else `report_figures` beside the report
+  std::string formats = "svg,pdf,png";
+  bool force = false;
+  bool json = false;
+  bool quiet = false;
+};
+
 /// A text that was asked for: help or the version.
 struct HelpText {
   std::string text;
 };
 
-using Arguments =
-    std::variant<HelpText, InspectArguments, InitArguments, GenerateArguments, TraceArguments>;
+using Arguments = std::variant<HelpText, InspectArguments, InitArguments, GenerateArguments,
+                               TraceArguments, ReportArguments>;
 
 /// Understands a command line.
 ///

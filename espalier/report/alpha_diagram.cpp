@@ -180,9 +180,12 @@ Figure alpha_figure(std::int64_t layers, const std::vector<AlphaDiagram>& diagra
       .title = fmt::format("Layers removed as alpha goes from {} to {}", any.first_domain,
                            any.second_domain),
       .caption = fmt::format(
-          "Alpha (upward) is the weight of {1} in the mixed ranking (Eq. 9); 0 ranks by {0} alone, "
-          "1 by {1} alone. A layer's column is dark at the alphas at which it goes; a full column "
-          "goes whatever the mix. Thin lines: the set changes. Dashed: the paper's 0.7.",
+          "Alpha (upward) is the weight of {1} in the mixed ranking (Eq. 9): 0 ranks by {0} alone, "
+          "1 by "
+          "{1} alone. A layer's column is blue at the alphas at which the layer goes; a column "
+          "that is "
+          "blue throughout goes whatever the mix. Thin lines: the set changes. Dashed: the paper's "
+          "0.7.",
           any.first_domain, any.second_domain),
       .width = kFigureWidth,
       .height = 0.0};
@@ -222,18 +225,20 @@ Figure pareto_figure(const std::vector<AlphaDiagram>& diagrams, std::size_t numb
   const double height = 92.0;
   const double step = kHeading + height + 22.0;
   const double rows = std::ceil(static_cast<double>(diagrams.size()) / columns);
-  Figure figure{.name = figure_name("pareto", number),
-                .title = fmt::format("What a mix of {} and {} gives up in each", any.first_domain,
-                                     any.second_domain),
-                .caption = fmt::format(
-                    "Each dot is a set of layers that some alpha removes: the sum of its layers' "
-                    "z-scores in {0} (across) and in {1} (upward). Farther right and up is better: "
-                    "the layers that go are more redundant. Alpha grows along the line, from 0 "
-                    "(right end) to 1 (left end). Ringed: the paper's 0.7. "
-                    "Hollow: another set is as good in both and better in one.",
-                    any.first_domain, any.second_domain),
-                .width = kFigureWidth,
-                .height = std::ceil(rows * step + 14)};
+  Figure figure{
+      .name = figure_name("pareto", number),
+      .title = fmt::format("What a mix of {} and {} gives up in each", any.first_domain,
+                           any.second_domain),
+      .caption = fmt::format(
+          "Each dot is a set of layers that some alpha removes, placed by the sum of its layers' "
+          "z-scores in {0} (across) and in {1} (upward). Farther right and up is better: what goes "
+          "is "
+          "more redundant. The line joins the Pareto front. Ringed: the set at the paper's alpha, "
+          "0.7. "
+          "Hollow: another set is as good in both domains and better in one.",
+          any.first_domain, any.second_domain),
+      .width = kFigureWidth,
+      .height = std::ceil(rows * step + 14)};
   const std::string texts =
       label_command(figure, {.text = "redundancy in " + any.first_domain + " (sum of z-scores)",
                              .x = (left + kFigureWidth - 8) / 2,

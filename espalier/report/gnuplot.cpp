@@ -178,6 +178,8 @@ std::string finished_svg(const std::string& drawn, const Figure& figure) {
   const std::string family = "font-family=\"DejaVu Sans, Verdana, Geneva, sans-serif\"";
   replace_all(svg, "font-family=\"DejaVu Sans\"", family);
   replace_all(svg, "font-family=\"DejaVu Sans:Bold\"", family + " font-weight=\"bold\"");
+  // Points drawn as rings have hairlines in gnuplot's SVG, whatever the line width.
+  replace_all(svg, "stroke-width='0.281'", "stroke-width='0.55'");
   replace_all(svg, "<title>Gnuplot</title>",
               fmt::format("<title>{}</title>", html_escape(figure.title)));
   const std::size_t root = svg.find("<svg");

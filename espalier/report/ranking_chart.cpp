@@ -239,9 +239,11 @@ Figure score_chart(const Ranking& ranking) {
   Figure figure{.name = "scores",
                 .title = "Scores of the layers, by criterion",
                 .caption =
-                    "Each panel is a criterion, each dot a layer. The higher, the sooner the "
-                    "layer goes. Full dots are removed at some budget, the darker the "
-                    "smaller it is. Scores of different criteria have different units.",
+                    "Each panel is a criterion, each dot a layer. The higher, the sooner the layer "
+                    "goes. Full "
+                    "dots are removed at some budget: the stronger the blue, the smaller the "
+                    "budget. Scores of "
+                    "different criteria have different units.",
                 .width = kFigureWidth,
                 .height = figure_height(ranking.criteria.size())};
   const auto limits = limits_of(ranking);
@@ -257,7 +259,7 @@ Figure score_chart(const Ranking& ranking) {
       if (score) scores.push_back(*score);
     }
     if (scores.empty()) continue;
-    figure.commands += axis_commands('y', scores, 4) + "plot ";
+    figure.commands += axis_commands('y', scores, 5) + "plot ";
     figure.commands += dots(ranking, panel, "4");
   }
   figure.commands += "unset multiplot\n";

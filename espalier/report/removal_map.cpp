@@ -64,8 +64,7 @@ Figure removal_map(const Ranking& ranking) {
                 .title = "Layers that each criterion removes",
                 .caption =
                     "Each row is a criterion, each column a decoder layer, each panel a "
-                    "budget. Dark: removed. Light: kept. Crossed out: protected. Rows that "
-                    "look alike agree, whatever their scores."};
+                    "budget. Blue: removed. Grey: kept. Crossed out: protected."};
   draw_layer_grid(figure, grid);
   return figure;
 }

@@ -55,14 +55,11 @@ Figure stability_map(const Ranking& ranking) {
       .name = "stability",
       .title = "Share of resamples in which each layer is removed",
       .caption = fmt::format(
-          "The pictures were drawn anew {} times, with replacement, and ranked again. The darker a "
-          "tile, the more of these rankings remove the layer; dots mark the layers that the data "
-          "as "
-          "it is removes. A dot on a pale tile, or a dark tile without a dot, is a choice that "
-          "other "
-          "pictures might change. At the right: the share of resamples that remove exactly the "
-          "same "
-          "set.",
+          "The pictures were drawn anew {} times, with replacement, and ranked again. The fuller a "
+          "tile's blue, the more of these rankings remove the layer; dots mark the layers that the "
+          "data as it is removes. A dot on a pale tile, or a full tile without a dot, is a choice "
+          "that other pictures might change. At the right: the share of resamples that remove "
+          "exactly the same set.",
           ranking.bootstrap.resamples)};
   draw_layer_grid(figure, grid);
   return figure;

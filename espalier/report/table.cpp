@@ -36,9 +36,12 @@ std::string exact(const Cell& cell) {
 }
 
 bool is_numeric(const Table& table, std::size_t column) {
-  return !table.rows.empty() && std::ranges::all_of(table.rows, [&](const auto& row) {
-    return !std::holds_alternative<std::string>(row[column]);
-  });
+  const auto cell_is_text = [&](const auto& row) {
+    return std::holds_alternative<std::string>(row[column]);
+  };
+  const auto cell_is_empty = [&](const auto& row) { return is_empty(row[column]); };
+  return std::ranges::none_of(table.rows, cell_is_text) &&
+         !std::ranges::all_of(table.rows, cell_is_empty);
 }
 
 void check(const Table& table) {
@@ -154,6 +157,17 @@ std::string csv_field(const std::string& text) {
          '"';
 }
 
+/// Texts longer than this may be broken into lines, in code points.
+constexpr std::size_t kLongText = 32;
+
+std::string cell_attributes(const Table& table, const std::vector<Cell>& row, std::size_t column,
+                            const std::string& text) {
+  if (is_numeric(table, column)) {
+    return fmt::format(" class=\"number\" data-value=\"{}\"", exact(row[column]));
+  }
+  return count_code_points(text) > kLongText ? " class=\"long\"" : "";
+}
+
 }  // namespace
 
 std::string html_escape(std::string_view text) { return replace_each(text, html_of); }
@@ -232,12 +246,9 @@ std::string to_html(const Table& table) {
   for (const auto& row : table.rows) {
     text += "<tr>";
     for (std::size_t column = 0; column < row.size(); ++column) {
-      const bool number = is_numeric(table, column);
-      text += fmt::format("<td{}>{}</td>",
-                          number ? fmt::format(" class=\"number\" data-value=\"{}\"",
-                                               html_escape(exact(row[column])))
-                                 : "",
-                          html_escape(shown(row[column], table.columns[column].decimals, "–")));
+      const std::string cell = shown(row[column], table.columns[column].decimals, "–");
+      text += fmt::format("<td{}>{}</td>", cell_attributes(table, row, column, cell),
+                          html_escape(cell));
     }
     text += "</tr>\n";
   }

@@ -46,7 +46,8 @@ std::string to_csv(const Table& table);
 /// A `table` environment of LaTeX with booktabs rules, caption and label.
 std::string to_latex(const Table& table);
 
-/// A `<table>`; each cell carries its full value in `data-value`, which sorting uses.
+/// A `<table>`; numbers carry every digit in `data-value`, by which they sort; long texts have the
+/// class `long`.
 std::string to_html(const Table& table);
 
 }  // namespace espalier
