@@ -43,6 +43,10 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
+/// Gives the memory of a part of a mapped file back, whole pages only; what is touched again is
+/// mapped again. Never call it on memory that is no MappedFile's: that would be lost.
+void release_mapped_pages(std::span<const std::byte> part);
+
 /// A file that appears whole or not at all: bytes go to a hidden temporary file beside it, which
 /// `commit` syncs and renames. Without `commit` the destructor removes the temporary file.
 class OutputFile {

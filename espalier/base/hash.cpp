@@ -2,6 +2,7 @@
 #include "espalier/base/hash.h"
 
 #include <openssl/evp.h>
+#include <xxhash.h>
 
 #include <array>
 
@@ -37,8 +38,23 @@ std::string Sha256::finish() {
   std::array<unsigned char, 32> digest{};
   assume(EVP_DigestFinal_ex(context_->digest, digest.data(), nullptr) == 1, "SHA-256 ends");
   context_.reset();
+  return to_hexadecimal(digest);
+}
+
+std::array<std::uint8_t, 16> xxh3_128(std::initializer_list<std::span<const std::byte>> pieces) {
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
+                                                                       &XXH3_freeState);
+  assume(state != nullptr, "there is memory for a hash");
+  XXH3_128bits_reset(state.get());
+  for (const auto piece : pieces) XXH3_128bits_update(state.get(), piece.data(), piece.size());
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state.get()));
+  return std::to_array(canonical.digest);
+}
+
+std::string to_hexadecimal(std::span<const std::uint8_t> bytes) {
   std::string hexadecimal;
-  for (const unsigned char byte : digest) hexadecimal += fmt::format("{:02x}", byte);
+  for (const std::uint8_t byte : bytes) hexadecimal += fmt::format("{:02x}", byte);
   return hexadecimal;
 }
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <string>
@@ -26,5 +29,12 @@ class Sha256 {
   struct Context;
   std::unique_ptr<Context> context_;
 };
+
+/// XXH3-128 over pieces, one after another, in the canonical (big-endian) order of its bytes: a
+/// fast name for what need not withstand an attacker.
+std::array<std::uint8_t, 16> xxh3_128(std::initializer_list<std::span<const std::byte>> pieces);
+
+/// Two lower-case hexadecimal digits a byte.
+std::string to_hexadecimal(std::span<const std::uint8_t> bytes);
 
 }  // namespace espalier

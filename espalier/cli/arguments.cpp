@@ -5,6 +5,8 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <utility>
@@ -88,6 +90,18 @@ CLI::Validator number() {
             double value = 0.0;
             if (read_number(found, value) && std::isfinite(value)) return std::string();
             return fmt::format("wanted a number, found {}", found);
+          },
+          /*validator_desc=*/""};
+}
+
+CLI::Validator size_in_memory() {
+  return {[](const std::string& found) {
+            try {
+              (void)parse_bytes(found);
+              return std::string();
+            } catch (const InputError& error) {
+              return std::string(error.what());
+            }
           },
           /*validator_desc=*/""};
 }
@@ -207,6 +221,67 @@ void add_trace(CLI::App& app, Arguments& chosen) {
   add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
 }
 
+void add_probe(CLI::App& app, Arguments& chosen) {
+  const auto [command, arguments] = add_command<ProbeArguments>(
+      app, chosen, "probe", "measure the layers on pictures of your own",
+      "Without --prompts, domains `math` and `nonmath` have the paper's nine prompts; a domain of "
+      "another\nname needs a prompts file, or JSONL rows with prompts.\n"
+      "The same command again goes on with a run that was cut off.\n\n"
+      "Examples:\n  espalier probe MODEL --domain math=problems/ --domain nonmath=photos/ --out "
+      "run/probe\n  espalier probe MODEL --domain charts=charts.jsonl --prompts my.toml --limit "
+      "200 "
+      "--out run/probe\n  espalier probe --merge run/a run/b --out run/probe");
+  command.add_option("MODEL", arguments.model, "checkpoint directory");
+  command
+      .add_option("--domain", arguments.domains,
+                  "NAME=FOLDER of pictures or NAME=FILE.jsonl; repeat for several")
+      ->allow_extra_args(false);
+  command.add_option("--merge", arguments.merge, "join records over different pictures instead")
+      ->expected(2, static_cast<int>(kMany));
+  command.add_option("--prompts", arguments.prompts,
+                     "TOML file of domains, subtasks and prompts (default: the paper's nine)");
+  command
+      .add_option("--pairing", arguments.pairing,
+                  "all: every prompt for every picture (default); round-robin: one each, in turn")
+      ->check(one_of({"all", "round-robin"}));
+  command
+      .add_option("--limit", arguments.limit, "pictures a domain, drawn with --seed (default: all)")
+      ->check(whole_number(1, kMany << 10));
+  command.add_option("--seed", arguments.seed, "seed of the draw (default 0)")
+      ->check(whole_number(0, UINT64_MAX));
+  add_flag(command, "--last-layer", arguments.last_layer,
+           "also measure the last layer, which is never removed");
+  add_flag(command, "--skip-bad", arguments.skip_bad,
+           "leave out pictures that cannot be used, and say which");
+  command
+      .add_option_function<std::string>(
+          "--memory", [&](const std::string& text) { arguments.memory_bytes = parse_bytes(text); },
+          "most memory of the whole program, e.g. 1.5GiB (default: the weights and 0.4 GB)")
+      ->check(size_in_memory())
+      ->type_name("SIZE");
+  command
+      .add_option("--save-every", arguments.save_every_seconds,
+                  "seconds of work that a kill may cost (default 30)")
+      ->check(number());
+  add_run(command, arguments.run);
+  command.add_option("--out", arguments.out, "folder for the record")->required();
+  add_flag(command, "--force", arguments.force, "replace an existing record");
+  add_flag(command, "--json", arguments.json, "print one JSON object about what was measured");
+  add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
+}
+
+/// What CLI11 cannot say of a probe: a model with domains, or records to join.
+void check_probe(const ProbeArguments& arguments) {
+  constexpr const char* kHelp = "see espalier probe --help";
+  if (!arguments.merge.empty()) {
+    require(arguments.model.empty() && arguments.domains.empty(),
+            "--merge joins records and runs no model: leave MODEL and --domain out; {}", kHelp);
+    return;
+  }
+  require(!arguments.model.empty(), "wanted MODEL, a checkpoint directory; {}", kHelp);
+  require(!arguments.domains.empty(), "wanted at least one --domain NAME=SOURCE; {}", kHelp);
+}
+
 void add_report(CLI::App& app, Arguments& chosen) {
   const auto [command, arguments] = add_command<ReportArguments>(
       app, chosen, "report", "tables and figures of a run, as one HTML page and as files",
@@ -286,6 +361,35 @@ std::string option_of_a_draw(const GenerateArguments& arguments) {
   return {};
 }
 
+std::uint64_t parse_bytes(const std::string& text) {
+  constexpr std::array<std::pair<std::string_view, double>, 12> kUnits = {
+      {{"", 1.0},
+       {"B", 1.0},
+       {"K", 1024.0},
+       {"KB", 1e3},
+       {"KIB", 1024.0},
+       {"M", 1024.0 * 1024.0},
+       {"MB", 1e6},
+       {"MIB", 1024.0 * 1024.0},
+       {"G", 1024.0 * 1024.0 * 1024.0},
+       {"GB", 1e9},
+       {"GIB", 1024.0 * 1024.0 * 1024.0},
+       {"TB", 1e12}}};
+  double value = 0.0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, value, std::chars_format::fixed);
+  std::string unit(rest, end);
+  std::ranges::transform(unit, unit.begin(), [](unsigned char letter) {
+    return static_cast<char>(std::toupper(letter));
+  });
+  const auto found = std::ranges::find(kUnits, std::string_view(unit),
+                                       &std::pair<std::string_view, double>::first);
+  require(error == std::errc() && found != kUnits.end() && value > 0.0 && value < 1e6 &&
+              value * found->second < 1e15,
+          "wanted a size such as 1.5GiB or 400MB, found {}", text);
+  return static_cast<std::uint64_t>(value * found->second);
+}
+
 Arguments parse_arguments(int argc, const char* const* argv) {
   CLI::App app(kAbout, "espalier");
   app.set_version_flag("--version", "espalier " ESPALIER_VERSION);
@@ -297,6 +401,7 @@ Arguments parse_arguments(int argc, const char* const* argv) {
   add_init(app, chosen);
   add_generate(app, chosen);
   add_trace(app, chosen);
+  add_probe(app, chosen);
   add_report(app, chosen);
   app.footer("espalier COMMAND --help says more.");
   try {
@@ -317,6 +422,7 @@ Arguments parse_arguments(int argc, const char* const* argv) {
             "--greedy and {} exclude each other; leave one out; see espalier generate --help",
             other);
   }
+  if (const auto* probe = std::get_if<ProbeArguments>(&chosen)) check_probe(*probe);
   return chosen;
 }
 

@@ -75,6 +75,26 @@ struct TraceArguments {
   bool quiet = false;
 };
 
+/// `espalier probe MODEL --domain NAME=SOURCE ... --out DIR`, or `--merge A B --out DIR`
+struct ProbeArguments {
+  std::filesystem::path model;
+  std::vector<std::string> domains;
+  std::vector<std::filesystem::path> merge;
+  std::filesystem::path prompts;  ///< empty: the paper's
+  std::string pairing = "all";    ///< "all" or "round-robin"
+  std::optional<std::int64_t> limit;
+  std::uint64_t seed = 0;
+  bool last_layer = false;
+  bool skip_bad = false;
+  std::optional<std::uint64_t> memory_bytes;
+  double save_every_seconds = 30.0;
+  RunArguments run;
+  std::filesystem::path out;
+  bool force = false;
+  bool json = false;
+  bool quiet = false;
+};
+
 /// `espalier report RUN`
 struct ReportArguments {
   std::filesystem::path run;
@@ -92,7 +112,12 @@ struct HelpText {
 };
 
 using Arguments = std::variant<HelpText, InspectArguments, InitArguments, GenerateArguments,
-                               TraceArguments, ReportArguments>;
+                               TraceArguments, ProbeArguments, ReportArguments>;
+
+/// A size in memory: "1.5GiB", "400MB", "2g", or a number of bytes.
+///
+/// \throws InputError for anything else
+std::uint64_t parse_bytes(const std::string& text);
 
 /// Understands a command line.
 ///

@@ -6,7 +6,7 @@
 namespace espalier {
 
 /// What each command does once its command line is understood. Results go to stdout, talk to
-/// stderr. `generate` and `trace` need LibTorch and live in espalier-engine.
+/// stderr. The first two are dry; the others need LibTorch and live in espalier-engine.
 ///
 /// \throws InputError and what the floors below throw
 /// \return the exit code
@@ -14,6 +14,7 @@ int run_inspect(const InspectArguments& arguments);
 int run_init(const InitArguments& arguments);
 int run_generate(const GenerateArguments& arguments);
 int run_trace(const TraceArguments& arguments);
+int run_probe(const ProbeArguments& arguments);
 int run_report(const ReportArguments& arguments);
 
 }  // namespace espalier

@@ -16,6 +16,7 @@ int run(int argc, char** argv) {
     return run_generate(*generate);
   }
   if (const auto* trace = std::get_if<TraceArguments>(&arguments)) return run_trace(*trace);
+  if (const auto* probe = std::get_if<ProbeArguments>(&arguments)) return run_probe(*probe);
   throw InputError("espalier-engine is started by espalier; call that one");
 }
 

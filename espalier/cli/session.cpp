@@ -31,13 +31,14 @@ Session open_session(const std::filesystem::path& model, const RunArguments& run
   at::set_num_threads(run.threads > 0 ? run.threads
                                       : static_cast<int>(std::thread::hardware_concurrency()));
   const at::Device device = open_device(run.device);
-  const ModelDirectory directory = open_model_directory(model);
+  ModelDirectory directory = open_model_directory(model);
   check_chat_template(model);
-  return {
-      .tokenizer = Tokenizer::read(model),
-      .preprocessor = read_preprocessor_config(model),
-      .generation = read_generation_config(model),
-      .model = load_model(directory, {.device = device, .dtype = scalar_type_named(run.dtype)})};
+  Qwen3VL loaded = load_model(directory, {.device = device, .dtype = scalar_type_named(run.dtype)});
+  return {.directory = std::move(directory),
+          .tokenizer = Tokenizer::read(model),
+          .preprocessor = read_preprocessor_config(model),
+          .generation = read_generation_config(model),
+          .model = std::move(loaded)};
 }
 
 ModelInput encode_prompt(const Session& session, const PromptArguments& prompt) {

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "espalier/checkpoint/model_directory.h"
 #include "espalier/checkpoint/side_files.h"
 #include "espalier/cli/arguments.h"
 #include "espalier/model/qwen3_vl.h"
@@ -13,6 +14,7 @@ namespace espalier {
 /// A checkpoint directory, opened to be run: everything was read and checked, the cheap and
 /// fallible parts first.
 struct Session {
+  ModelDirectory directory;
   Tokenizer tokenizer;
   PreprocessorConfig preprocessor;
   GenerationConfig generation;

@@ -30,6 +30,27 @@ struct ImageGrid {
   bool operator==(const ImageGrid&) const = default;
 };
 
+/// How the model sees pictures: the size that each is brought to, and its patches.
+struct PlacedPictures {
+  std::vector<Size> target_sizes;
+  std::vector<ImageGrid> grids;
+  bool operator==(const PlacedPictures&) const = default;
+};
+
+/// Fits pictures of these sizes.
+///
+/// 	hrows InputError as smart_resize does, or if the options contradict each other
+PlacedPictures place_pictures(const std::vector<Size>& originals,
+                              const std::vector<std::string>& names, const EncoderOptions& options);
+
+/// Token ids of a conversation about pictures of these grids.
+///
+/// 	hrows InputError as encode_chat and expand_placeholders do
+std::vector<std::int64_t> encode_ids(const Tokenizer& tokenizer,
+                                     const std::vector<Message>& messages,
+                                     const std::vector<ImageGrid>& grids,
+                                     const EncoderOptions& options);
+
 /// A conversation as the model takes it, still without tensors.
 struct EncodedExample {
   std::vector<std::int64_t> ids;   ///< placeholders repeated once a merged visual token

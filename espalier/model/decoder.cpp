@@ -22,6 +22,13 @@ LayerCache append(LayerCache& cache, std::int64_t cached, const at::Tensor& k,
   return {.k = cache.k.narrow(0, 0, cached + rows), .v = cache.v.narrow(0, 0, cached + rows)};
 }
 
+/// The keys or values that a segment may look at: its prefix's rows and its own.
+at::Tensor seen_rows(const at::Tensor& rows, const Segment& segment) {
+  const auto own = rows.slice(0, segment.begin, segment.end);
+  if (segment.prefix_begin == segment.prefix_end) return own;
+  return at::cat({rows.slice(0, segment.prefix_begin, segment.prefix_end), own});
+}
+
 at::Tensor attend(const DecoderAttention& weights, const LayerContext& context, const at::Tensor& x,
                   LayerCache* cache) {
   const TextConfig& config = context.config;
@@ -43,9 +50,8 @@ at::Tensor attend(const DecoderAttention& weights, const LayerContext& context, 
   }
   std::vector<at::Tensor> outputs;
   for (const Segment& segment : context.segments) {
-    const std::int64_t rows = segment.end - segment.begin;
-    outputs.push_back(attention(q.narrow(0, segment.begin, rows), k.narrow(0, segment.begin, rows),
-                                v.narrow(0, segment.begin, rows), options));
+    outputs.push_back(attention(q.slice(0, segment.begin, segment.end), seen_rows(k, segment),
+                                seen_rows(v, segment), options));
   }
   return apply(weights.o_proj, outputs.size() == 1 ? outputs.front() : at::cat(outputs));
 }

@@ -37,10 +37,14 @@ struct DecoderLayer {
   DecoderMlp mlp;
 };
 
-/// The rows [begin, end) of one sample among rows that are packed one sample after another.
+/// The rows [begin, end) of one sample among rows that are packed one sample after another. Samples
+/// that begin alike share these first rows: they are a segment of their own, further up, which each
+/// sample's segment names as its prefix.
 struct Segment {
   std::int64_t begin;
   std::int64_t end;
+  std::int64_t prefix_begin = 0;  ///< rows that come before its own; none where both are equal
+  std::int64_t prefix_end = 0;
   bool operator==(const Segment&) const = default;
 };
 

@@ -35,11 +35,7 @@ VisualRows encode_visual_rows(const Qwen3VL& model, const ModelInput& input, con
   return visual;
 }
 
-}  // namespace
-
-ModelInput to_input(const std::vector<EncodedExample>& examples, const Qwen3VLConfig& config,
-                    const PreprocessorConfig& preprocessor) {
-  const VisionConfig& vision = config.vision;
+void check_patches(const VisionConfig& vision, const PreprocessorConfig& preprocessor) {
   require(preprocessor.patch_size == vision.patch_size &&
               preprocessor.merge_size == vision.spatial_merge_size &&
               preprocessor.temporal_patch_size == vision.temporal_patch_size,
@@ -48,30 +44,114 @@ ModelInput to_input(const std::vector<EncodedExample>& examples, const Qwen3VLCo
           preprocessor.temporal_patch_size, preprocessor.patch_size, preprocessor.patch_size,
           preprocessor.merge_size, vision.temporal_patch_size, vision.patch_size, vision.patch_size,
           vision.spatial_merge_size);
-  ModelInput input;
-  std::vector<std::int64_t> ids;
-  std::array<std::vector<std::int64_t>, 3> axes;
-  std::vector<at::Tensor> patches;
-  for (const EncodedExample& example : examples) {
-    const Positions positions = rope_positions(example.ids, example.grids, config.image_token_id,
-                                               vision.spatial_merge_size);
-    const auto begin = std::ssize(ids);
-    ids.insert(ids.end(), example.ids.begin(), example.ids.end());
-    for (std::size_t axis = 0; axis < 3; ++axis) {
-      axes[axis].insert(axes[axis].end(), positions.axes[axis].begin(), positions.axes[axis].end());
-    }
-    input.segments.push_back({.begin = begin, .end = std::ssize(ids)});
-    input.rope_delta.push_back(positions.delta);
-    for (std::size_t image = 0; image < example.images.size(); ++image) {
-      patches.push_back(
-          to_patches(resize(example.images[image], example.target_sizes[image]), preprocessor));
-      input.grids.push_back(example.grids[image]);
+}
+
+/// Rows of samples, one after another, as they come.
+class InputBuilder {
+ public:
+  InputBuilder(const Qwen3VLConfig& config, const PreprocessorConfig& preprocessor)
+      : config_(config), preprocessor_(preprocessor) {
+    check_patches(config.vision, preprocessor);
+  }
+
+  [[nodiscard]] Positions positions(const std::vector<std::int64_t>& ids,
+                                    const std::vector<ImageGrid>& grids) const {
+    return rope_positions(ids, grids, config_.image_token_id, config_.vision.spatial_merge_size);
+  }
+
+  /// Appends the tokens [begin, end) of a sample as a segment.
+  void add_tokens(const std::vector<std::int64_t>& ids, const Positions& positions,
+                  std::int64_t begin, std::int64_t end, Segment prefix = {}) {
+    const auto append = [&](std::vector<std::int64_t>& to, const std::vector<std::int64_t>& from) {
+      to.insert(to.end(), from.begin() + begin, from.begin() + end);
+    };
+    prefix.begin = std::ssize(ids_);
+    append(ids_, ids);
+    for (std::size_t axis = 0; axis < 3; ++axis) append(axes_[axis], positions.axes[axis]);
+    prefix.end = std::ssize(ids_);
+    input_.segments.push_back(prefix);
+  }
+
+  void add_pictures(const std::vector<Image>& images, const std::vector<Size>& target_sizes,
+                    const std::vector<ImageGrid>& grids) {
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      patches_.push_back(to_patches(resize(images[i], target_sizes[i]), preprocessor_));
+      input_.grids.push_back(grids[i]);
     }
   }
-  input.input_ids = to_tensor(ids);
-  input.position_ids = at::stack({to_tensor(axes[0]), to_tensor(axes[1]), to_tensor(axes[2])});
-  if (!patches.empty()) input.pixel_values = at::cat(patches);
-  return input;
+
+  void add_rope_delta(std::int64_t delta) { input_.rope_delta.push_back(delta); }
+  [[nodiscard]] const std::vector<Segment>& segments() const { return input_.segments; }
+
+  ModelInput finish() {
+    input_.input_ids = to_tensor(ids_);
+    input_.position_ids =
+        at::stack({to_tensor(axes_[0]), to_tensor(axes_[1]), to_tensor(axes_[2])});
+    if (!patches_.empty()) input_.pixel_values = at::cat(patches_);
+    return std::move(input_);
+  }
+
+ private:
+  const Qwen3VLConfig& config_;
+  const PreprocessorConfig& preprocessor_;
+  ModelInput input_;
+  std::vector<std::int64_t> ids_;
+  std::array<std::vector<std::int64_t>, 3> axes_;
+  std::vector<at::Tensor> patches_;
+};
+
+/// Appends a tree: its pictures, the prefix where there is one, and each sample's own tokens.
+void add_tree(InputBuilder& builder, const ExampleTree& tree, std::vector<std::size_t>& samples) {
+  builder.add_pictures(tree.images, tree.target_sizes, tree.grids);
+  const std::int64_t shared = shared_prefix(tree.ids);
+  Segment prefix{};
+  for (const auto& ids : tree.ids) {
+    // A token's position depends on the tokens before it alone: prefixes agree in these too.
+    const Positions positions = builder.positions(ids, tree.grids);
+    if (shared > 0 && prefix.prefix_end == 0) {
+      builder.add_tokens(ids, positions, 0, shared);
+      const Segment& rows = builder.segments().back();
+      prefix = {.begin = 0, .end = 0, .prefix_begin = rows.begin, .prefix_end = rows.end};
+    }
+    samples.push_back(builder.segments().size());
+    builder.add_tokens(ids, positions, shared, std::ssize(ids), prefix);
+    builder.add_rope_delta(positions.delta);
+  }
+}
+
+}  // namespace
+
+ModelInput to_input(const std::vector<EncodedExample>& examples, const Qwen3VLConfig& config,
+                    const PreprocessorConfig& preprocessor) {
+  InputBuilder builder(config, preprocessor);
+  for (const EncodedExample& example : examples) {
+    const Positions positions = builder.positions(example.ids, example.grids);
+    builder.add_tokens(example.ids, positions, 0, std::ssize(example.ids));
+    builder.add_pictures(example.images, example.target_sizes, example.grids);
+    builder.add_rope_delta(positions.delta);
+  }
+  return builder.finish();
+}
+
+std::int64_t shared_prefix(const std::vector<std::vector<std::int64_t>>& ids) {
+  if (ids.size() < 2) return 0;
+  const auto& first = ids.front();
+  std::int64_t shared = std::ssize(first) - 1;
+  for (const auto& other : ids) {
+    const auto limit = std::min(shared, std::ssize(other) - 1);
+    const auto [end, unused] = std::mismatch(first.begin(), first.begin() + limit, other.begin());
+    shared = end - first.begin();
+  }
+  return shared;
+}
+
+TreeInput to_tree_input(const std::vector<ExampleTree>& trees, const Qwen3VLConfig& config,
+                        const PreprocessorConfig& preprocessor) {
+  InputBuilder builder(config, preprocessor);
+  TreeInput result;
+  for (const ExampleTree& tree : trees) add_tree(builder, tree, result.samples);
+  result.input = builder.finish();
+  return result;
 }
 
 at::Tensor forward(const Qwen3VL& model, const ModelInput& input, const ForwardOptions& options) {
@@ -96,7 +176,9 @@ at::Tensor forward(const Qwen3VL& model, const ModelInput& input, const ForwardO
   const LayerContext context{
       .config = config, .rotary = rotary, .segments = input.segments, .cached = cached};
   const auto& layers = model.language_model.layers;
-  for (std::size_t i = 0; i < layers.size(); ++i) {
+  const auto wanted = options.first_layers.value_or(std::ssize(layers));
+  assume(0 <= wanted && wanted <= std::ssize(layers), "no more layers are run than there are");
+  for (std::size_t i = 0; i < static_cast<std::size_t>(wanted); ++i) {
     const LayerStates states =
         forward_layer(layers[i], context, hidden, cache == nullptr ? nullptr : &cache->layers[i]);
     if (options.observe_layer) {

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "espalier/checkpoint/config.h"
@@ -40,9 +41,34 @@ struct ModelInput {
   at::Tensor pixel_values;       ///< [P, 3 * temporal_patch_size * patch_size^2] float32; undefined
                                  ///< without pictures
   std::vector<ImageGrid> grids;  ///< of all samples' pictures, in order
-  std::vector<Segment> segments;         ///< one a sample
+  std::vector<Segment> segments;         ///< one a sample; shared prefixes beside these
   std::vector<std::int64_t> rope_delta;  ///< one a sample
 };
+
+/// Samples about the same pictures: what all their ids begin with needs to run only once.
+struct ExampleTree {
+  std::vector<std::vector<std::int64_t>> ids;  ///< one list a sample
+  std::vector<Image> images;
+  std::vector<Size> target_sizes;
+  std::vector<ImageGrid> grids;
+};
+
+/// How many first tokens the samples of a tree share; each keeps at least one token of its own, and
+/// a sample alone shares nothing.
+std::int64_t shared_prefix(const std::vector<std::vector<std::int64_t>>& ids);
+
+/// Packed trees.
+struct TreeInput {
+  ModelInput input;
+  std::vector<std::size_t> samples;  ///< index of each sample's segment
+};
+
+/// Packs trees one after another: the shared prefix once, then each sample's own tokens. Results
+/// equal separate runs of the samples up to rounding.
+///
+/// \throws InputError as to_input does
+TreeInput to_tree_input(const std::vector<ExampleTree>& trees, const Qwen3VLConfig& config,
+                        const PreprocessorConfig& preprocessor);
 
 /// Turns encoded examples into one packed input.
 ///
@@ -54,13 +80,15 @@ ModelInput to_input(const std::vector<EncodedExample>& examples, const Qwen3VLCo
 struct ForwardOptions {
   /// One sample's cache: the pass continues after the tokens that it holds, and adds its own.
   KvCache* cache = nullptr;
+  /// Run only so many layers; what comes back is then the input of the next one.
+  std::optional<std::int64_t> first_layers;
   LayerObserver observe_layer;
   StageObserver observe_stage;  ///< the vision tower's stages and inputs_embeds
 };
 
 /// Runs the model, layer by layer over all packed rows, up to the last layer's output.
 ///
-/// \return             [T, H], before the final norm
+/// \return             [T, H], before the final norm, DeepStack's additions included
 /// \throws InputError  if the cache is too small, or placeholders and features disagree in number
 at::Tensor forward(const Qwen3VL& model, const ModelInput& input,
                    const ForwardOptions& options = {});

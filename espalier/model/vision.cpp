@@ -111,9 +111,12 @@ at::Tensor interpolate_positions(const at::Tensor& table, const VisionConfig& co
   return sum.to(table.scalar_type());
 }
 
-VisionFeatures encode_images(const VisionTower& tower, const VisionConfig& config,
-                             const at::Tensor& pixel_values, std::span<const ImageGrid> grids,
-                             const StageObserver& observe) {
+namespace {
+
+/// All pictures in one go.
+VisionFeatures encode_together(const VisionTower& tower, const VisionConfig& config,
+                               const at::Tensor& pixel_values, std::span<const ImageGrid> grids,
+                               const StageObserver& observe) {
   const auto tell = [&](std::string_view stage, const at::Tensor& value) {
     if (observe) observe(stage, value);
   };
@@ -140,6 +143,49 @@ VisionFeatures encode_images(const VisionTower& tower, const VisionConfig& confi
   features.image_embeds = merge(tower.merger, hidden, false);
   tell("visual.merger", features.image_embeds);
   return features;
+}
+
+/// So many patches fill the products; more would only take more memory.
+constexpr std::int64_t kPatchesTogether = 2048;
+
+std::int64_t patches_of(const ImageGrid& grid) { return grid.t * grid.h * grid.w; }
+
+/// How many of the first pictures run together: at least one.
+std::size_t first_group(std::span<const ImageGrid> grids) {
+  std::int64_t patches = patches_of(grids.front());
+  std::size_t count = 1;
+  while (count < grids.size() && patches + patches_of(grids[count]) <= kPatchesTogether) {
+    patches += patches_of(grids[count++]);
+  }
+  return count;
+}
+
+}  // namespace
+
+VisionFeatures encode_images(const VisionTower& tower, const VisionConfig& config,
+                             const at::Tensor& pixel_values, std::span<const ImageGrid> grids,
+                             const StageObserver& observe) {
+  // An observer sees each stage once, with all pictures.
+  if (observe) return encode_together(tower, config, pixel_values, grids, observe);
+  std::vector<at::Tensor> embeds;
+  std::vector<std::vector<at::Tensor>> deepstack(tower.deepstack_merger_list.size());
+  std::int64_t row = 0;
+  for (auto rest = grids; !rest.empty();) {
+    const auto group = rest.first(first_group(rest));
+    rest = rest.subspan(group.size());
+    std::int64_t rows = 0;
+    for (const ImageGrid& grid : group) rows += patches_of(grid);
+    const auto features =
+        encode_together(tower, config, pixel_values.narrow(0, row, rows), group, observe);
+    row += rows;
+    embeds.push_back(features.image_embeds);
+    for (std::size_t k = 0; k < deepstack.size(); ++k) {
+      deepstack[k].push_back(features.deepstack[k]);
+    }
+  }
+  VisionFeatures joined{.image_embeds = at::cat(embeds), .deepstack = {}};
+  for (const auto& level : deepstack) joined.deepstack.push_back(at::cat(level));
+  return joined;
 }
 
 }  // namespace espalier

@@ -242,26 +242,32 @@ ProbeSums zero_sums(std::int64_t subtasks, std::int64_t layers, std::int64_t hid
           .zero_rows = std::vector<std::int64_t>(of(subtasks * layers))};
 }
 
-ProbeRecord read_probe_record(const std::filesystem::path& folder) {
-  ProbeRecord record = read_header(folder);
-  const SafetensorsFile file(folder / "probe.safetensors");
+std::map<std::string, std::string> read_probe_arrays(const std::filesystem::path& path,
+                                                     ProbeRecord& record) {
+  const SafetensorsFile file(path);
   const auto first = file.tensors().find("sample.subtask");
   require(first != file.tensors().end() && first->second.shape.size() == 1,
-          "{}: sample.subtask is missing or has no single dimension", file.path().string());
+          "{}: sample.subtask is missing or has no single dimension", path.string());
   std::size_t arrays = 0;
   for_each_array(record, first->second.shape.front(),
                  [&](const char* name, DType dtype, const Shape& shape, auto& values) {
                    read_array(file, name, dtype, shape, values);
                    ++arrays;
                  });
-  require(file.tensors().size() == arrays, "{}: wanted {} tensors, found {}", file.path().string(),
-          arrays, file.tensors().size());
+  require(file.tensors().size() == arrays, "{}: wanted {} tensors, found {}", path.string(), arrays,
+          file.tensors().size());
+  return file.metadata();
+}
+
+ProbeRecord read_probe_record(const std::filesystem::path& folder) {
+  ProbeRecord record = read_header(folder);
+  read_probe_arrays(folder / "probe.safetensors", record);
   check_samples(record, folder.string());
   return record;
 }
 
-void write_probe_record(const std::filesystem::path& folder, const ProbeRecord& record,
-                        bool force) {
+void write_probe_arrays(const std::filesystem::path& file, const ProbeRecord& record,
+                        const std::map<std::string, std::string>& notes, bool force) {
   const auto samples = std::ssize(record.samples.subtask);
   std::vector<TensorSpec> specs;
   for_each_array(record, samples,
@@ -270,11 +276,22 @@ void write_probe_record(const std::filesystem::path& folder, const ProbeRecord& 
                    assume(size_in_bytes(specs.back()) == bytes_of(values).size(),
                           "a record's arrays have the shapes that its header implies");
                  });
-  SafetensorsWriter writer(folder / "probe.safetensors", specs, force, {});
+  SafetensorsWriter writer(file, specs, force, notes);
   for_each_array(record, samples, [&](const char*, DType, const Shape&, const auto& values) {
     writer.write(bytes_of(values));
   });
   writer.finish();
+}
+
+std::string unfinished_header(const ProbeRecord& record) {
+  json header = to_json(record);
+  header["complete"] = false;
+  return header.dump(2) + "\n";
+}
+
+void write_probe_record(const std::filesystem::path& folder, const ProbeRecord& record,
+                        bool force) {
+  write_probe_arrays(folder / "probe.safetensors", record, {}, force);
   json header = to_json(record);
   header["complete"] = true;
   write_file(folder / "probe.json", header.dump(2) + "\n", force);

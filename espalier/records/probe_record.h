@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -135,6 +136,22 @@ ProbeRecord read_probe_record(const std::filesystem::path& folder);
 /// \param force        replace files that stand there
 /// \throws InputError  if they cannot be written
 void write_probe_record(const std::filesystem::path& folder, const ProbeRecord& record, bool force);
+
+/// `probe.json` of a run that has not ended: what it was asked, and over what.
+std::string unfinished_header(const ProbeRecord& record);
+
+/// Writes samples and sums alone, as `probe.safetensors` holds them: the state of a run.
+///
+/// \param notes        goes into the file's metadata
+void write_probe_arrays(const std::filesystem::path& file, const ProbeRecord& record,
+                        const std::map<std::string, std::string>& notes, bool force);
+
+/// Reads samples and sums into a record whose model and domains stand already.
+///
+/// \return             the notes
+/// \throws InputError  if they are not such a record's
+std::map<std::string, std::string> read_probe_arrays(const std::filesystem::path& file,
+                                                     ProbeRecord& record);
 
 /// What a record says, in 64 hexadecimal digits: SHA-256 over everything but the names of sources
 /// and the options.

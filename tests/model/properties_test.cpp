@@ -106,6 +106,57 @@ TEST_P(Properties, APromptInTwoPiecesEqualsOne) {
   EXPECT_LE(test::relative_difference(end, whole.narrow(0, tokens - tail, tail)), kRounding);
 }
 
+TEST_P(Properties, SamplesThatShareAPrefixEqualSeparateRuns) {
+  const Qwen3VL& model = fixture_.session.model;
+  // Three samples that begin alike: the fixture's prompt with other endings.
+  const auto ids = fixture_.input.input_ids;
+  const std::int64_t tokens = ids.size(0);
+  const std::vector<std::int64_t> lengths = {tokens, tokens - 2, tokens - 5};
+  const std::int64_t shared = tokens - 9;
+  ModelInput tree = fixture_.input;
+  std::vector<at::Tensor> tree_ids = {ids.narrow(0, 0, shared)};
+  std::vector<at::Tensor> tree_positions = {fixture_.input.position_ids.narrow(1, 0, shared)};
+  tree.segments = {{.begin = 0, .end = shared}};
+  std::vector<at::Tensor> separate;
+  for (std::size_t s = 0; s < lengths.size(); ++s) {
+    ModelInput one = fixture_.input;
+    one.input_ids = ids.narrow(0, 0, lengths[s]).clone();
+    one.input_ids[lengths[s] - 1] = static_cast<std::int64_t>(40 + s);
+    one.position_ids = one.position_ids.narrow(1, 0, lengths[s]);
+    one.segments = {{.begin = 0, .end = lengths[s]}};
+    separate.push_back(forward(model, one));
+    const std::int64_t begin = tree.segments.back().end;
+    tree.segments.push_back({.begin = begin,
+                             .end = begin + lengths[s] - shared,
+                             .prefix_begin = 0,
+                             .prefix_end = shared});
+    tree_ids.push_back(one.input_ids.narrow(0, shared, lengths[s] - shared));
+    tree_positions.push_back(one.position_ids.narrow(1, shared, lengths[s] - shared));
+  }
+  tree.input_ids = at::cat(tree_ids);
+  tree.position_ids = at::cat(tree_positions, 1);
+  const at::Tensor together = forward(model, tree);
+  for (std::size_t s = 0; s < lengths.size(); ++s) {
+    const Segment& own = tree.segments[s + 1];
+    const auto found =
+        at::cat({together.narrow(0, 0, shared), together.slice(0, own.begin, own.end)});
+    EXPECT_LE(test::relative_difference(found, separate[s]), kRounding) << s;
+  }
+}
+
+TEST_P(Properties, OnlyTheFirstLayersRunWhereThatIsAsked) {
+  const Qwen3VL& model = fixture_.session.model;
+  std::vector<at::Tensor> inputs;
+  forward(model, fixture_.input, {.observe_layer = [&](std::int64_t, const LayerTaps& taps) {
+            inputs.push_back(taps.input);
+          }});
+  for (std::size_t layers = 1; layers < inputs.size(); ++layers) {
+    const auto hidden =
+        forward(model, fixture_.input, {.first_layers = static_cast<std::int64_t>(layers)});
+    EXPECT_TRUE(at::equal(hidden, inputs[layers])) << layers;
+  }
+}
+
 TEST_P(Properties, DeepStackIsAddedAfterTheFirstPlacesAtPictureTokensOnly) {
   const Qwen3VL& model = fixture_.session.model;
   std::vector<at::Tensor> inputs;
