@@ -6,7 +6,8 @@
 namespace espalier {
 
 /// What each command does once its command line is understood. Results go to stdout, talk to
-/// stderr. The first two are dry; the others need LibTorch and live in espalier-engine.
+/// stderr. `inspect`, `init` and `report` are dry; the others need LibTorch and live in
+/// espalier-engine.
 ///
 /// \throws InputError and what the floors below throw
 /// \return the exit code

@@ -53,8 +53,11 @@ std::string palette_command(std::span<const std::string_view> colours) {
 std::string gnuplot_string(std::string_view text) {
   std::string result = "'";
   for (const char byte : text) {
-    if (byte == '\'') result += '\'';
-    result += static_cast<unsigned char>(byte) < 0x20 || byte == 0x7F ? ' ' : byte;
+    if (byte == '\'') {
+      result += "’";
+    } else {
+      result += static_cast<unsigned char>(byte) < 0x20 || byte == 0x7F ? ' ' : byte;
+    }
   }
   return result + "'";
 }

@@ -52,8 +52,9 @@ std::span<const std::string_view> removal_shades();
 /// "set palette" with these colours at equal distances.
 std::string palette_command(std::span<const std::string_view> colours);
 
-/// A text as gnuplot's single-quoted string: nothing in it is substituted; line breaks and other
-/// control characters, which would end the command, become spaces.
+/// A text as gnuplot's single-quoted string, in which nothing is substituted. Line breaks and other
+/// control characters, which would end the command, become spaces; a quote becomes ’, since gnuplot
+/// 5.4 takes a doubled quote at the beginning of a string for its end.
 std::string gnuplot_string(std::string_view text);
 
 /// An upper estimate of a text's width in DejaVu Sans, in points.

@@ -128,7 +128,7 @@ ColourRange choose_range(const std::vector<std::vector<double>>& values) {
   std::ranges::sort(sorted);
   double low = sorted.front();
   const double high = sorted.back();
-  const double most = sorted[(sorted.size() + 19) / 20 % sorted.size()];
+  const double most = sorted[sorted.size() / 20];
   if (most - low > 0.5 * (high - low)) low = most;
   const double step = tic_step(std::max(high - low, 1e-3), 5);
   // A hair of tolerance, so that a value on a multiple stays there.
