@@ -28,9 +28,10 @@ struct Figure {
 /// Width of every figure: readable at full size, and when shrunk to a column of 3.3 inch.
 constexpr double kFigureWidth = 389.0;
 
-/// Size of plain and of small text in figures, in points.
+/// Sizes of text in figures, in points: plain, small, and where there is no room for these.
 constexpr double kTextSize = 9.5;
 constexpr double kSmallTextSize = 8.5;
+constexpr double kSmallestTextSize = 7.5;
 
 /// Colours by their part in a figure. The page gives those in grey and `kRemoved` another value in
 /// the dark. The accents are of Okabe and Ito's palette, which the colour-blind can tell apart.

@@ -18,14 +18,14 @@ constexpr double kHeadingHeight = 16.0;
 constexpr double kPanelGap = 7.0;
 constexpr double kSummaryGap = 3.0;
 constexpr double kLabelGap = 6.0;
-constexpr double kWidestLabel = 0.38 * kFigureWidth;
+constexpr double kWidestLabel = 0.42 * kFigureWidth;
 constexpr double kAxisHeight = 28.0;
 constexpr double kProtectedHeight = 13.0;
 constexpr double kKeyHeight = 14.0;
 constexpr double kColourBarWidth = 53.0;
 constexpr double kShortestColourBar = 62.0;
-/// Share of its place that a tile fills.
-constexpr double kFilled = 0.92;
+/// Between tiles, where there is room.
+constexpr double kTileGap = 1.0;
 
 std::size_t count_rows(const LayerGrid& grid) {
   std::size_t rows = 0;
@@ -42,12 +42,24 @@ struct Layout {
   double protected_row = 0.0;             ///< middle, from the axes' top
 };
 
-double left_margin(const LayerGrid& grid) {
-  double width = grid.protected_layers.empty() ? 0.0 : text_width("protected", kSmallTextSize);
+double widest_label(const LayerGrid& grid, double size) {
+  double width = 0.0;
   for (const auto& panel : grid.panels) {
-    for (const auto& row : panel.rows) width = std::max(width, text_width(row.label, kTextSize));
+    for (const auto& row : panel.rows) width = std::max(width, text_width(row.label, size));
   }
-  return std::min(width, kWidestLabel) + kLabelGap + 2.0;
+  return width;
+}
+
+/// Of the rows' labels: smaller where there are long ones.
+double label_size(const LayerGrid& grid) {
+  return widest_label(grid, kTextSize) > kWidestLabel ? kSmallestTextSize : kTextSize;
+}
+
+double left_margin(const LayerGrid& grid) {
+  const double strip =
+      grid.protected_layers.empty() ? 0.0 : text_width("protected", kSmallTextSize);
+  return std::max(std::min(widest_label(grid, label_size(grid)), kWidestLabel), strip) + kLabelGap +
+         2.0;
 }
 
 double right_margin(const LayerGrid& grid) {
@@ -126,11 +138,13 @@ std::string text_commands(const Figure& figure, const LayerGrid& grid, const Lay
     for (std::size_t r = 0; r < panel.rows.size(); ++r) {
       const GridRow& row = panel.rows[r];
       const double y = area.top + layout.rows[p][r];
-      commands += label_command(figure, {.text = shortened(row.label, kWidestLabel, kTextSize),
-                                         .x = area.left - kLabelGap,
-                                         .y = y,
-                                         .align = "right",
-                                         .colour = row.summary ? kMuted : kInk});
+      commands +=
+          label_command(figure, {.text = shortened(row.label, kWidestLabel, label_size(grid)),
+                                 .x = area.left - kLabelGap,
+                                 .y = y,
+                                 .align = "right",
+                                 .colour = row.summary ? kMuted : kInk,
+                                 .size = label_size(grid)});
       if (row.note.empty()) continue;
       commands += label_command(
           figure, {.text = row.note, .x = kFigureWidth - 2, .y = y, .align = "right"});
@@ -158,10 +172,17 @@ std::string rectangle_command(const Figure& figure, const PlotArea& place, std::
       colour.substr(1));
 }
 
+/// Share of a place so wide (or high) that a tile fills.
+double filled(double width) { return 1.0 - std::min(kTileGap / width, 0.1); }
+
+double tile_step(const LayerGrid& grid, const Layout& layout) {
+  return (layout.area.right - layout.area.left) / static_cast<double>(grid.layers);
+}
+
 std::string protected_commands(const Figure& figure, const LayerGrid& grid, const Layout& layout) {
   if (grid.protected_layers.empty()) return {};
   const double y = layout.area.top + layout.protected_row;
-  const double step = (layout.area.right - layout.area.left) / static_cast<double>(grid.layers);
+  const double step = tile_step(grid, layout);
   std::string commands = label_command(figure, {.text = "protected",
                                                 .x = layout.area.left - kLabelGap,
                                                 .y = y,
@@ -171,8 +192,8 @@ std::string protected_commands(const Figure& figure, const LayerGrid& grid, cons
   for (const std::int64_t layer : grid.protected_layers) {
     const double left = layout.area.left + step * static_cast<double>(layer);
     commands += rectangle_command(figure,
-                                  {.left = left + step * (1 - kFilled) / 2,
-                                   .right = left + step * (1 + kFilled) / 2,
+                                  {.left = left + step * (1 - filled(step)) / 2,
+                                   .right = left + step * (1 + filled(step)) / 2,
                                    .top = y - 1.5,
                                    .bottom = y + 1.5},
                                   kMuted);
@@ -240,7 +261,7 @@ std::string colour_commands(const Figure& figure, const LayerGrid& grid, const L
                                 .x = figure.width - 5,
                                 .y = layout.area.top + (top + bottom) / 2,
                                 .align = "center",
-                                .size = bottom - top > 80.0 ? kSmallTextSize : 7.0,
+                                .size = bottom - top > 80.0 ? kSmallTextSize : kSmallestTextSize,
                                 .upright = true}) +
          fmt::format(
              "set cbrange [{0}:{1}]\nset cbtics {6} scale 0 offset -0.6,0 font ',{7}'\n"
@@ -256,12 +277,11 @@ std::string colour_commands(const Figure& figure, const LayerGrid& grid, const L
 }
 
 std::string plot_commands(const Figure& figure, const LayerGrid& grid, const Layout& layout) {
-  const double dots = std::min(
-      0.3, (layout.area.right - layout.area.left) / static_cast<double>(grid.layers) / 24.0);
+  const double step = tile_step(grid, layout);
+  const double dots = std::min(0.3, step / 24.0);
   std::string commands =
-      fmt::format("w = {}\nh = {}\ndata = '{}.csv'\n", kFilled / 2, kFilled * layout.row_height / 2,
-                  figure.name) +
-      "place(v) = strlen(v) ? NaN : 1\n"
+      fmt::format("w = {:.4f}\nh = {:.4f}\ndata = '{}.csv'\n", filled(step) / 2,
+                  filled(layout.row_height) * layout.row_height / 2, figure.name) +
       "plot data skip 1 using 3:4:($3-w):($3+w):($4-h):($4+h) with boxxyerror fillstyle solid "
       "noborder fillcolor rgb '" +
       std::string(kKept) + "', \\\n";

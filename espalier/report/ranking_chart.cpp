@@ -96,11 +96,14 @@ std::string panel_commands(const Figure& figure, const Ranking& ranking, std::si
   const PlotArea area = panel_area(panel);
   const std::size_t last = ranking.criteria.size() - 1;
   std::string commands = "unset label\nunset arrow\n" + margin_commands(figure, area);
-  commands += label_command(
-      figure, {.text = shortened(ranking.criteria[panel].name, area.right - area.left, kTextSize),
-               .x = area.left,
-               .y = area.top - kTitleHeight / 2 - 1,
-               .bold = true});
+  const std::string& name = ranking.criteria[panel].name;
+  const double room = area.right - area.left;
+  const double size = text_width(name, kTextSize) > room ? kSmallestTextSize : kTextSize;
+  commands += label_command(figure, {.text = shortened(name, room + kBetween - 10, size),
+                                     .x = area.left,
+                                     .y = area.top - kTitleHeight / 2 - 1,
+                                     .size = size,
+                                     .bold = true});
   commands +=
       fmt::format("set xrange [-0.5:{}.5]\nset xtics 0,{} scale 0 offset 0,0.4 font ',{}'\n",
                   ranking.model.num_layers - 1,
@@ -204,7 +207,7 @@ std::string limit_commands(const Figure& figure, const Ranking& ranking, std::si
                                        .x = area.right + 3,
                                        .y = place,
                                        .colour = kMuted,
-                                       .size = 7.5});
+                                       .size = kSmallestTextSize});
   }
   return commands;
 }

@@ -27,6 +27,9 @@ namespace fs = std::filesystem;
 /// Fewer samples than this a domain are named among the caveats; the paper has 4,000 and 5,000.
 constexpr std::int64_t kFewSamples = 200;
 
+/// A longer table of selections is shown only on request.
+constexpr std::size_t kLongTable = 30;
+
 /// Fewer rows than this make CKA noisy.
 constexpr std::int64_t kFewRows = 32;
 
@@ -74,6 +77,7 @@ std::string sureness(const Selection& selection) {
     return selection.removal_share[static_cast<std::size_t>(layer)];
   };
   const std::int64_t least = *std::ranges::min_element(selection.removed, {}, share);
+  if (share(least) >= 1.0) return text;
   return text + fmt::format("; least sure: {} (removed in {})", least, percent(share(least)));
 }
 
@@ -139,7 +143,9 @@ PageSection ranking_section(const Ranking& ranking, const std::vector<DrawnFigur
   std::string html = html_paragraph(
       "K is the number of layers that a budget takes; the price is the score that the rule lost "
       "against the K highest scores.");
-  html += html_scroll(to_html(selection_table(ranking)));
+  const Table selections = selection_table(ranking);
+  const std::string table = html_scroll(to_html(selections));
+  html += selections.rows.size() > kLongTable ? html_details("Every selection", table) : table;
   html += figures_html(figures, "scores") + figures_html(figures, "ranks");
   html += html_details("The order of every criterion", html_scroll(to_html(order_table(ranking))));
   return {.id = "rankings", .title = "Rankings", .html = html};
