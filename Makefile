@@ -13,7 +13,7 @@ MAKEFLAGS += --no-print-directory
 JOBS ?= $(shell nproc)
 export ESPALIER_PIP_ARGS
 
-benchmarks = bench_model bench_kernels
+benchmarks = bench_model bench_kernels bench_rank
 configure = cmake --preset release $(if $(CI),-DESPALIER_WERROR=ON)
 
 .PHONY: help setup build demo test check lint parity bench clean

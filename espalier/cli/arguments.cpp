@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/cli/arguments.h"
 
-#include <fmt/ranges.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
@@ -12,6 +10,7 @@
 #include <utility>
 
 #include "espalier/base/error.h"
+#include "espalier/base/words.h"
 
 namespace espalier {
 
@@ -20,41 +19,6 @@ namespace {
 constexpr const char* kAbout =
     "Espalier makes vision-language models shallower for a chosen domain.\n"
     "It reads and writes Hugging Face checkpoint directories of Qwen3-VL.\n";
-
-/// Letters to change, add or leave out to get from one word to the other.
-std::size_t edit_distance(const std::string& from, const std::string& to) {
-  std::vector<std::size_t> row(to.size() + 1);
-  for (std::size_t j = 0; j <= to.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= from.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= to.size(); ++j) {
-      const std::size_t replaced = diagonal + (from[i - 1] == to[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row.back();
-}
-
-/// "a, b or c"
-std::string alternatives(std::vector<std::string> words) {
-  const std::string last = std::move(words.back());
-  words.pop_back();
-  return words.empty() ? last : fmt::format("{} or {}", fmt::join(words, ", "), last);
-}
-
-/// The word of `known` that was probably meant: one that begins with `word`, or else one that is
-/// few letters away.
-std::optional<std::string> suggestion(const std::string& word,
-                                      const std::vector<std::string>& known) {
-  const auto strangeness = [&](const std::string& candidate) {
-    return std::pair(!candidate.starts_with(word), edit_distance(word, candidate));
-  };
-  const auto& best = *std::ranges::min_element(known, {}, strangeness);
-  const auto [elsewhere, distance] = strangeness(best);
-  return elsewhere && 2 * distance > word.size() ? std::nullopt : std::optional(best);
-}
 
 // What a value must be. CLI11 has such checks too, but says "not in range" and lets -1 be a seed.
 
@@ -282,6 +246,60 @@ void check_probe(const ProbeArguments& arguments) {
   require(!arguments.domains.empty(), "wanted at least one --domain NAME=SOURCE; {}", kHelp);
 }
 
+/// A whole number of at least 1 that is counted as signed.
+template <typename Target>
+CLI::Option* add_count(CLI::App& command, const char* name, Target& target, const char* about) {
+  return command.add_option(name, target, about)->check(whole_number(1, kMany));
+}
+
+void add_rank(CLI::App& app, Arguments& chosen) {
+  const auto [command, arguments] = add_command<RankArguments>(
+      app, chosen, "rank", "rank the layers of a probe record, choose those that go",
+      "Examples:\n  espalier rank R --out ranking.json\n"
+      "  espalier rank R --all --budget 25% --protect 0-2 --out ranking.json");
+  command.add_option("PROBE", arguments.probe, "folder that espalier probe wrote")->required();
+  command
+      .add_option("--criterion", arguments.criteria,
+                  "repeat for several (default: the paper's: each domain, mixed, cka, "
+                  "interlace-paper, random)")
+      ->allow_extra_args(false);
+  add_flag(command, "--all", arguments.all, "every criterion that the record supports");
+  command
+      .add_option("--alpha", arguments.alpha, "Eq. 9: weight of the second domain (default 0.7)")
+      ->check(number());
+  command.add_option("--weights", arguments.weights, "of mixed, instead: math=0.3,nonmath=0.7");
+  command
+      .add_option("--average", arguments.average,
+                  "a domain's mean is over its samples (default, Eq. 7) or subtasks")
+      ->check(one_of({"samples", "subtasks"}));
+  command.add_option("--rule", arguments.rule,
+                     "topk, contiguous, min-gap, max-run or triplets (default: the criterion's)");
+  add_count(command, "--min-gap", arguments.min_gap,
+            "rule min-gap: layers kept between two removed ones (our default 1)");
+  add_count(command, "--max-run", arguments.max_run,
+            "rule max-run: most neighbours removed in a row (our default 2)");
+  command
+      .add_option("--overflow", arguments.overflow,
+                  "where triplets do not reach K: stages (our default), gap-dp, error")
+      ->check(one_of({"stages", "gap-dp", "error"}));
+  command
+      .add_option("--budget", arguments.budgets,
+                  "share of the prunable layers; repeat (default 10%, 25%, 40%)")
+      ->allow_extra_args(false);
+  add_count(command, "--remove", arguments.remove, "number of layers instead; repeat")
+      ->allow_extra_args(false);
+  command.add_option("--protect", arguments.protect,
+                     "layers that stay beside the first and the last: 0-2,17");
+  command.add_option("--bootstrap", arguments.bootstrap, "resamples (our default 1000); 0: none")
+      ->check(whole_number(0, kMany));
+  command.add_option("--seed", arguments.seed, "of random and the bootstrap (default 0)")
+      ->check(whole_number(0, UINT64_MAX));
+  command.add_option("--out", arguments.out, "JSON file to write")->required();
+  add_flag(command, "--force", arguments.force, "replace an existing file");
+  add_flag(command, "--json", arguments.json, "print what is written instead of tables");
+  add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
+}
+
 void add_report(CLI::App& app, Arguments& chosen) {
   const auto [command, arguments] = add_command<ReportArguments>(
       app, chosen, "report", "tables and figures of a run, as one HTML page and as files",
@@ -340,10 +358,7 @@ std::string explain(const CLI::App& app, const CLI::App* command, const CLI::Par
     const std::string& word = not_understood.front();
     if (word.starts_with('-')) return explain_unknown_option(command ? *command : app, word);
     if (command) return fmt::format("surplus argument {}; what has spaces wants quotes", word);
-    const auto meant = suggestion(word, command_names(app));
-    return fmt::format("unknown command {}{}; wanted {}", word,
-                       meant ? fmt::format(" (did you mean {}?)", *meant) : "",
-                       alternatives(command_names(app)));
+    return unknown_word("command", word, command_names(app));
   }
   if (!command) return fmt::format("wanted a command: {}", alternatives(command_names(app)));
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
@@ -402,6 +417,7 @@ Arguments parse_arguments(int argc, const char* const* argv) {
   add_generate(app, chosen);
   add_trace(app, chosen);
   add_probe(app, chosen);
+  add_rank(app, chosen);
   add_report(app, chosen);
   app.footer("espalier COMMAND --help says more.");
   try {

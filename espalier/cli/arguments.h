@@ -95,6 +95,29 @@ struct ProbeArguments {
   bool quiet = false;
 };
 
+/// `espalier rank PROBE --out FILE`
+struct RankArguments {
+  std::filesystem::path probe;
+  std::vector<std::string> criteria;
+  bool all = false;
+  std::optional<double> alpha;
+  std::string weights;              ///< "math=0.3,nonmath=0.7"
+  std::string average = "samples";  ///< "samples" or "subtasks"
+  std::optional<std::string> rule;
+  std::optional<std::int64_t> min_gap;
+  std::optional<std::int64_t> max_run;
+  std::optional<std::string> overflow;
+  std::vector<std::string> budgets;
+  std::vector<std::int64_t> remove;  ///< numbers of layers in the place of budgets
+  std::string protect;               ///< as parse_layers takes it
+  std::int64_t bootstrap = 1000;
+  std::uint64_t seed = 0;
+  std::filesystem::path out;
+  bool force = false;
+  bool json = false;
+  bool quiet = false;
+};
+
 /// `espalier report RUN`
 struct ReportArguments {
   std::filesystem::path run;
@@ -112,7 +135,7 @@ struct HelpText {
 };
 
 using Arguments = std::variant<HelpText, InspectArguments, InitArguments, GenerateArguments,
-                               TraceArguments, ProbeArguments, ReportArguments>;
+                               TraceArguments, ProbeArguments, RankArguments, ReportArguments>;
 
 /// A size in memory: "1.5GiB", "400MB", "2g", or a number of bytes.
 ///

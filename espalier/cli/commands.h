@@ -6,16 +6,16 @@
 namespace espalier {
 
 /// What each command does once its command line is understood. Results go to stdout, talk to
-/// stderr. `inspect`, `init` and `report` are dry; the others need LibTorch and live in
-/// espalier-engine.
+/// stderr. The first four are dry; the others need LibTorch and live in espalier-engine.
 ///
 /// \throws InputError and what the floors below throw
 /// \return the exit code
 int run_inspect(const InspectArguments& arguments);
 int run_init(const InitArguments& arguments);
+int run_rank(const RankArguments& arguments);
+int run_report(const ReportArguments& arguments);
 int run_generate(const GenerateArguments& arguments);
 int run_trace(const TraceArguments& arguments);
 int run_probe(const ProbeArguments& arguments);
-int run_report(const ReportArguments& arguments);
 
 }  // namespace espalier

@@ -38,6 +38,7 @@ int run(int argc, char** argv) {
                  },
                  [](const InspectArguments& arguments) { return run_inspect(arguments); },
                  [](const InitArguments& arguments) { return run_init(arguments); },
+                 [](const RankArguments& arguments) { return run_rank(arguments); },
                  [](const ReportArguments& arguments) { return run_report(arguments); },
                  [&](const auto&) { return become_engine(argv); }},
       parse_arguments(argc, argv));

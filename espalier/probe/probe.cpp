@@ -6,28 +6,23 @@
 
 #include <algorithm>
 #include <atomic>
-#include <charconv>
 #include <chrono>
 #include <map>
 #include <mutex>
-#include <nlohmann/json.hpp>
-#include <system_error>
 
 #include "espalier/base/error.h"
-#include "espalier/base/files.h"
 #include "espalier/base/hash.h"
-#include "espalier/base/json.h"
 #include "espalier/model/tasks.h"
 #include "espalier/probe/hsic.h"
 #include "espalier/probe/measure.h"
 #include "espalier/probe/memory.h"
+#include "espalier/probe/run_folder.h"
 
 namespace espalier {
 
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kDefaultExtraBytes = 400'000'000;
@@ -191,100 +186,6 @@ void add_pictures(ProbeRecord& record, const std::vector<CheckedItem>& items) {
   }
 }
 
-// ---- the folder, and what a run that was cut off left in it ----
-
-/// Keys in which two JSON objects differ.
-std::string differing_keys(const json& first, const json& second) {
-  std::string keys;
-  for (const auto& [key, value] : first.items()) {
-    if (!second.contains(key) || second[key] != value) keys += (keys.empty() ? "" : ", ") + key;
-  }
-  return keys;
-}
-
-/// The folder of a run: `probe.json` says from the start what is asked, `journal/` holds what was
-/// measured so far.
-class RunFolder {
- public:
-  RunFolder(fs::path folder, const ProbeRecord& record, bool force) : folder_(std::move(folder)) {
-    const std::string header = unfinished_header(record);
-    if (force) remove_former();
-    if (path_exists(folder_ / "probe.json")) {
-      check_same_run(header);
-    } else {
-      require(!path_exists(folder_) || fs::is_empty(folder_),
-              "{} exists and holds no probe; take another --out", folder_.string());
-      start(header);
-    }
-  }
-
-  [[nodiscard]] fs::path pooled_file() const { return journal() / "pooled.bin"; }
-
-  /// Takes up what a former run saved; returns how many items are done.
-  std::size_t resume(ProbeRecord& record) const {
-    if (!path_exists(snapshot())) return 0;
-    const auto notes = read_probe_arrays(snapshot(), record);
-    const std::string text = notes.contains("items") ? notes.at("items") : "";
-    std::size_t items = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), items);
-    require(error == std::errc() && items <= record.pictures.size(),
-            "{}: wanted a number of pictures, found \"{}\"; start anew with --force",
-            snapshot().string(), text);
-    return items;
-  }
-
-  void save(const ProbeRecord& record, std::size_t items, const HsicBlocks& hsic) const {
-    hsic.sync();
-    write_probe_arrays(snapshot(), record, {{"items", std::to_string(items)}}, /*force=*/true);
-  }
-
-  void finish(const ProbeRecord& record) const {
-    write_probe_record(folder_, record, /*force=*/true);
-    fs::remove_all(journal());
-  }
-
- private:
-  [[nodiscard]] fs::path journal() const { return folder_ / "journal"; }
-  [[nodiscard]] fs::path snapshot() const { return journal() / "state.safetensors"; }
-
-  /// Only what a probe has written: a folder named by mistake keeps what is in it.
-  void remove_former() const {
-    fs::remove(folder_ / "probe.json");
-    fs::remove(folder_ / "probe.safetensors");
-    fs::remove_all(journal());
-  }
-
-  void check_same_run(const std::string& header) const {
-    const fs::path file = folder_ / "probe.json";
-    const json found = read_json(file);
-    require(found.is_object() && found.contains("complete"), "{}: this is no probe record",
-            file.string());
-    require(found["complete"] == false,
-            "{} holds a finished probe; take another --out, or replace it with --force",
-            folder_.string());
-    const json wanted = json::parse(header);
-    const std::string keys = differing_keys(wanted, found);
-    const std::string options =
-        differing_keys(wanted["options"], found.value("options", json::object()));
-    require(
-        keys.empty(),
-        "{} holds the beginning of another probe: it differs in {}{}; repeat that command to go "
-        "on with it, or replace it with --force",
-        folder_.string(), keys, options.empty() ? "" : fmt::format(" ({})", options));
-    std::error_code ignored;
-    fs::create_directory(journal(), ignored);
-  }
-
-  void start(const std::string& header) const {
-    std::error_code error;
-    fs::create_directories(journal(), error);
-    require(!error, "{}: cannot be made: {}", journal().string(), error.message());
-    write_file(folder_ / "probe.json", header, /*force=*/false);
-  }
-
-  fs::path folder_;
-};
-
 // ---- passes ----
 
 /// Items [begin, end) of one pass.
@@ -340,12 +241,12 @@ MemoryPlan plan_memory(const ProbeModel& of, const std::vector<CheckedItem>& ite
 
 std::vector<Pass> plan_passes(const std::vector<CheckedItem>& items, std::size_t first,
                               const Qwen3VLConfig& config, const MemoryPlan& memory,
-                              std::int64_t bytes_a_number) {
+                              std::int64_t most_items, std::int64_t bytes_a_number) {
   std::vector<Pass> passes;
   for (std::size_t begin = first; begin < items.size();) {
     WorkSize size = items[begin].size;
     std::size_t end = begin + 1;
-    for (; end < items.size(); ++end) {
+    for (; end < items.size() && std::cmp_less(end - begin, most_items); ++end) {
       const WorkSize more = size + items[end].size;
       if (pass_bytes(config, more, bytes_a_number) > memory.pass_bytes || more.rows > kMostRows) {
         break;
@@ -426,12 +327,12 @@ ProbeResult probe(const ProbeModel& of, const ProbeSet& set, const fs::path& out
   for (CheckedItem& item : items) sort_questions(item);
   add_pictures(record, items);
 
-  const RunFolder folder(out, record, options.force);
-  const std::size_t done = folder.resume(record);
-  HsicBlocks hsic(folder.pooled_file(), record.model.num_layers, record.model.hidden_size);
   const WeightPages pages(of.directory);
   const MemoryPlan memory =
       plan_memory(of, items, options, pages, std::ssize(record.measured_layers));
+  const RunFolder folder(out, record, options.force);
+  const std::size_t done = folder.resume(record);
+  HsicBlocks hsic(folder.pooled_file(), record.model.num_layers, record.model.hidden_size);
   result.streamed = memory.stream;
 
   ProbeProgress progress{.phase = ProbeProgress::Phase::Measuring, .items = std::ssize(items)};
@@ -446,7 +347,8 @@ ProbeResult probe(const ProbeModel& of, const ProbeSet& set, const fs::path& out
   const auto start = Clock::now();
   auto saved = start;
   const std::int64_t number = of.model.dtype() == at::kFloat ? 4 : 2;
-  for (const Pass& pass : plan_passes(items, done, of.model.config, memory, number)) {
+  for (const Pass& pass :
+       plan_passes(items, done, of.model.config, memory, options.most_pictures_a_pass, number)) {
     run_pass(of, open_pass(of, items, pass), memory.stream ? &pages : nullptr, hsic, record);
     const auto count = static_cast<std::int64_t>(pass.end - pass.begin);
     result.most_items_a_pass = std::max(result.most_items_a_pass, count);
@@ -454,7 +356,8 @@ ProbeResult probe(const ProbeModel& of, const ProbeSet& set, const fs::path& out
     for (std::size_t i = pass.begin; i < pass.end; ++i) progress.rows_done += items[i].size.rows;
     if (options.progress) options.progress(progress);
     if (pass.end < items.size() && seconds_since(saved) >= options.save_every_seconds) {
-      folder.save(record, pass.end, hsic);
+      hsic.sync();
+      folder.save(record, pass.end);
       saved = Clock::now();
     }
   }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -41,6 +42,8 @@ struct ProbeOptions {
   bool force = false;       ///< replace what stands at the output
   /// The most memory of the whole process; by default the mapped weights and 0.4 GB.
   std::optional<std::uint64_t> memory_bytes;
+  /// A smaller pass than the memory would hold.
+  std::int64_t most_pictures_a_pass = std::numeric_limits<std::int64_t>::max();
   double save_every_seconds = 30.0;  ///< how much work a kill may cost
   std::string described = "{}";      ///< a JSON object for the record: all that decides the result
   std::function<void(const ProbeProgress&)> progress;

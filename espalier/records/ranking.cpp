@@ -323,11 +323,15 @@ Ranking read_ranking(const std::filesystem::path& file) {
   return ranking;
 }
 
-void write_ranking(const std::filesystem::path& file, const Ranking& ranking, bool force) {
+std::string to_json_text(const Ranking& ranking) {
   json document = statement_of(ranking);
   document["tool_version"] = ESPALIER_VERSION;
   document["options"] = parse_json(ranking.options, "the ranking's options");
-  write_file(file, document.dump(1) + "\n", force);
+  return document.dump(1) + "\n";
+}
+
+void write_ranking(const std::filesystem::path& file, const Ranking& ranking, bool force) {
+  write_file(file, to_json_text(ranking), force);
 }
 
 std::string fingerprint(const Ranking& ranking) {

@@ -100,6 +100,9 @@ struct Ranking {
 ///                    prunable), or another schema
 Ranking read_ranking(const std::filesystem::path& file);
 
+/// The ranking as it stands in its file.
+std::string to_json_text(const Ranking& ranking);
+
 /// \throws InputError if the file exists (without force) or cannot be written
 void write_ranking(const std::filesystem::path& file, const Ranking& ranking, bool force);
 

@@ -160,5 +160,18 @@ TEST(JsonObject, NamesTheKeysThatNobodyRead) {
   EXPECT_FALSE(object.has("none"));
 }
 
+TEST(JsonObject, GivesTheObjectsOfAListWithTheirPlaces) {
+  const json value =
+      json::parse(R"({"list": [{"a": 1}, {"a": "x"}], "mixed": [{}, 1], "one": {}})");
+  const JsonObject object(value, "f.json");
+  const auto elements = object.objects("list");
+  ASSERT_EQ(elements.size(), 2U);
+  EXPECT_EQ(elements[0].integer("a"), 1);
+  EXPECT_THAT(input_error([&] { (void)elements[1].integer("a"); }),
+              StartsWith("f.json: list[1]: a: wanted an integer"));
+  EXPECT_THAT(input_error([&] { (void)object.objects("mixed"); }), StartsWith("f.json: mixed[1]"));
+  EXPECT_THAT(input_error([&] { (void)object.objects("one"); }), HasSubstr("one: wanted a list"));
+}
+
 }  // namespace
 }  // namespace espalier
