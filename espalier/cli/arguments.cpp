@@ -407,6 +407,22 @@ void add_verify(CLI::App& app, Arguments& chosen) {
   add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
 }
 
+void add_report(CLI::App& app, Arguments& chosen) {
+  const auto [command, arguments] = add_command<ReportArguments>(
+      app, chosen, "report", "tables and figures of a run, as one HTML page and as files",
+      "Needs gnuplot (Debian: gnuplot-nox).\n\n"
+      "Examples:\n  espalier report run\n"
+      "  espalier report run --out pruning.html --figures paper/figures --formats pdf");
+  command.add_option("RUN", arguments.run, "folder with probe/, ranking.json or plans")->required();
+  command.add_option("--out", arguments.out, "page to write (default: RUN/report.html)");
+  command.add_option("--figures", arguments.figures,
+                     "folder of figures and tables (default: report_figures beside the page)");
+  command.add_option("--formats", arguments.formats, "of the figures (default: svg,pdf,png)");
+  add_flag(command, "--force", arguments.force, "replace an existing page and its figures");
+  add_flag(command, "--json", arguments.json, "print one JSON object about what was written");
+  add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
+}
+
 std::vector<std::string> command_names(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
@@ -482,6 +498,7 @@ Arguments parse_arguments(int argc, const char* const* argv) {
   add_rank(app, chosen);
   add_prune(app, chosen);
   add_verify(app, chosen);
+  add_report(app, chosen);
   app.footer("espalier COMMAND --help says more.");
   try {
     app.parse(argc, argv);

@@ -141,6 +141,17 @@ struct PruneArguments {
   bool quiet = false;
 };
 
+/// `espalier report RUN`
+struct ReportArguments {
+  std::filesystem::path run;
+  std::optional<std::filesystem::path> out;      ///< else `report.html` in the run's folder
+  std::optional<std::filesystem::path> figures;  ///< else `report_figures` beside the report
+  std::string formats = "svg,pdf,png";
+  bool force = false;
+  bool json = false;
+  bool quiet = false;
+};
+
 /// `espalier verify PRUNED --against MODEL`
 struct VerifyArguments {
   std::filesystem::path pruned;
@@ -161,7 +172,7 @@ struct HelpText {
 
 using Arguments =
     std::variant<HelpText, InspectArguments, InitArguments, GenerateArguments, TraceArguments,
-                 ProbeArguments, RankArguments, PruneArguments, VerifyArguments>;
+                 ProbeArguments, RankArguments, PruneArguments, VerifyArguments, ReportArguments>;
 
 /// Understands a command line.
 ///

@@ -14,6 +14,7 @@ int run_inspect(const InspectArguments& arguments);
 int run_init(const InitArguments& arguments);
 int run_rank(const RankArguments& arguments);
 int run_prune(const PruneArguments& arguments);
+int run_report(const ReportArguments& arguments);
 int run_generate(const GenerateArguments& arguments);
 int run_trace(const TraceArguments& arguments);
 int run_probe(const ProbeArguments& arguments);

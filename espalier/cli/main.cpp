@@ -40,6 +40,7 @@ int run(int argc, char** argv) {
                  [](const InitArguments& arguments) { return run_init(arguments); },
                  [](const RankArguments& arguments) { return run_rank(arguments); },
                  [](const PruneArguments& arguments) { return run_prune(arguments); },
+                 [](const ReportArguments& arguments) { return run_report(arguments); },
                  [&](const auto&) { return become_engine(argv); }},
       parse_arguments(argc, argv));
 }

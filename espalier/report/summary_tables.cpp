@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "espalier/report/summary_tables.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <nlohmann/json.hpp>
+
+#include "espalier/base/json.h"
+#include "espalier/report/figure.h"
+
+namespace espalier {
+
+namespace {
+
+Cell percent_cell(const std::optional<double>& share) {
+  return share ? Cell(100.0 * *share) : Cell();
+}
+
+double millions(std::int64_t count) { return static_cast<double>(count) / 1e6; }
+
+double gigabytes(std::int64_t bytes) { return static_cast<double>(bytes) / 1e9; }
+
+/// Percent that a quantity shrank; 0 where it was nothing.
+double saved(const BeforeAfter& quantity) {
+  if (quantity.before == 0) return 0.0;
+  return 100.0 * static_cast<double>(quantity.before - quantity.after) /
+         static_cast<double>(quantity.before);
+}
+
+}  // namespace
+
+Table sample_table(const ProbeRecord& record) {
+  Table table{.name = "samples",
+              .caption = "What was measured",
+              .columns = {{"domain"}, {"subtask"}, {"samples"}, {"prompt"}}};
+  for (const auto& domain : record.domains) {
+    for (const auto& subtask : domain.subtasks) {
+      table.rows.push_back({domain.name, subtask.name, subtask.samples,
+                            subtask.prompt.empty() ? Cell() : Cell(subtask.prompt)});
+    }
+  }
+  return table;
+}
+
+Table skipped_table(const ProbeRecord& record) {
+  Table table{.name = "skipped", .caption = "What was left out", .columns = {{"file"}, {"reason"}}};
+  for (const auto& skipped : record.skipped) table.rows.push_back({skipped.file, skipped.reason});
+  return table;
+}
+
+Table selection_table(const Ranking& ranking) {
+  Table table{.name = "selections",
+              .caption = "Layers that each criterion removes, by budget",
+              .columns = {{"budget"},
+                          {"criterion"},
+                          {"rule"},
+                          {"K"},
+                          {"layers removed"},
+                          {"same set in % of resamples", 0},
+                          {"price", 3},
+                          {"stages"}}};
+  for (const auto& selection : ranking.selections) {
+    table.rows.push_back(
+        {to_string(selection.budget), selection.criterion, selection.rule, selection.k,
+         layer_list(selection.removed), percent_cell(selection.stability), selection.price,
+         selection.stages.empty() ? Cell()
+                                  : Cell(fmt::format("{}", fmt::join(selection.stages, ", ")))});
+  }
+  return table;
+}
+
+Table order_table(const Ranking& ranking) {
+  Table table{.name = "order",
+              .caption =
+                  "Layers in the order in which each criterion removes them, with the range "
+                  "of their ranks in the bootstrap",
+              .columns = {{"rank"}}};
+  for (const auto& criterion : ranking.criteria) table.columns.push_back({criterion.name});
+  for (std::size_t place = 0; place < ranking.prunable.size(); ++place) {
+    std::vector<Cell> row = {static_cast<std::int64_t>(place + 1)};
+    for (const auto& criterion : ranking.criteria) {
+      const std::int64_t layer = criterion.order[place];
+      if (criterion.rank_interval.empty()) {
+        row.emplace_back(layer);
+        continue;
+      }
+      const RankInterval& range = criterion.rank_interval[static_cast<std::size_t>(layer)];
+      row.emplace_back(fmt::format("{} ({}–{})", layer, range.lo, range.hi));
+    }
+    table.rows.push_back(std::move(row));
+  }
+  return table;
+}
+
+Table alpha_table(const std::vector<AlphaDiagram>& diagrams, std::size_t number) {
+  const AlphaDiagram& any = diagrams.front();
+  Table table{.name = number == 0 ? "alpha_sets" : fmt::format("alpha_sets_{}", number + 1),
+              .caption = fmt::format("Sets of layers by the weight alpha of {} against {} (Eq. 9)",
+                                     any.second_domain, any.first_domain),
+              .columns = {{"budget"},
+                          {"alpha from", 4},
+                          {"to", 4},
+                          {"layers removed"},
+                          {"z-scores in " + any.first_domain},
+                          {"z-scores in " + any.second_domain},
+                          {"Pareto"}}};
+  for (const auto& diagram : diagrams) {
+    for (const auto& interval : diagram.intervals) {
+      table.rows.push_back({to_string(diagram.budget), interval.lo, interval.hi,
+                            layer_list(interval.removed), interval.first_score,
+                            interval.second_score, interval.pareto ? "yes" : "no"});
+    }
+  }
+  return table;
+}
+
+Table plan_table(const std::vector<NamedPlan>& plans, const std::string& model) {
+  Table table{.name = "plans",
+              .caption = "What was pruned",
+              .columns = {{"plan"},
+                          {"base"},
+                          {"criterion"},
+                          {"budget"},
+                          {"layers removed"},
+                          {"layers left"},
+                          {"parameters before (M)", 1},
+                          {"after (M)", 1},
+                          {"weights before (GB)", 3},
+                          {"after (GB)", 3},
+                          {"saved (%)", 1}}};
+  for (const auto& [name, plan] : plans) {
+    const bool other = !model.empty() && plan.base_fingerprint != model;
+    table.rows.push_back(
+        {name, plan.base_name + (other ? " (not the model that was measured)" : ""),
+         plan.criterion.empty() ? "named by the user" : plan.criterion, to_string(plan.budget),
+         layer_list(plan.removed), static_cast<std::int64_t>(plan.kept.size()),
+         millions(plan.parameters.before), millions(plan.parameters.after),
+         gigabytes(plan.bytes.before), gigabytes(plan.bytes.after), saved(plan.bytes)});
+  }
+  return table;
+}
+
+Table option_table(const std::string& name, const std::string& options) {
+  Table table{.name = name, .caption = "Options", .columns = {{"option"}, {"value"}}};
+  const nlohmann::json object = parse_json(options, name);
+  for (const auto& [key, value] : object.items()) {
+    table.rows.push_back({key, value.is_string() ? value.get<std::string>() : value.dump()});
+  }
+  return table;
+}
+
+}  // namespace espalier

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "espalier/records/ranking.h"
+#include "espalier/report/run.h"
+#include "espalier/report/table.h"
+
+namespace espalier {
+
+/// One row a subtask: domain, subtask, samples, prompt.
+Table sample_table(const ProbeRecord& record);
+
+/// One row for each file that was left out, with the reason.
+Table skipped_table(const ProbeRecord& record);
+
+/// One row a selection: budget, criterion, rule, K, layers, stability, price, stages.
+Table selection_table(const Ranking& ranking);
+
+/// One row a rank, one column a criterion: the layer, with its rank interval where there is one.
+Table order_table(const Ranking& ranking);
+
+/// One row for each set of layers that some alpha removes.
+///
+/// \param number  of the pair of domains, from 0: part of the table's name
+Table alpha_table(const std::vector<AlphaDiagram>& diagrams, std::size_t number);
+
+/// One row a plan: what was removed and what that saves. Plans of another base than `model` say so.
+///
+/// \param model  fingerprint of the model that was probed or ranked; empty where there is none
+Table plan_table(const std::vector<NamedPlan>& plans, const std::string& model);
+
+/// One row an option: a record's options, flattened.
+///
+/// \param options  a JSON object
+Table option_table(const std::string& name, const std::string& options);
+
+}  // namespace espalier
