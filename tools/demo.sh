@@ -32,16 +32,15 @@ for budget in 10 25 40; do
     --out ".demo/run/pruned-${budget}"
   show bin/espalier verify ".demo/run/pruned-${budget}" --against .demo/model
 done
-bin/espalier rank .demo/run --all --force --quiet --out .demo/run/ranking.json >.demo/run/ranking.txt
+bin/espalier rank .demo/run --all --quiet --out .demo/run/ranking_all.json >.demo/run/ranking_all.txt
 show bin/espalier report .demo/run
 
 cat <<'TEXT'
 
-Look at .demo/run/report.html. Every criterion's ranking is in .demo/run/ranking.txt, the smaller
-checkpoints are in .demo/run/pruned-*, the figures in .demo/run/report_figures.
+Look at .demo/run/report.html. The smaller checkpoints are in .demo/run/pruned-*, the figures in
+.demo/run/report_figures, and what forty other criteria would remove is in .demo/run/ranking_all.txt.
 
-The weights of this model are random: the run is real, but its layers differ in depth alone, so that
-every domain ranks them alike. Put a released Qwen3-VL checkpoint in the place of .demo/model and
+The weights of this model are random: the run is real, the ranking means nothing. Put a released Qwen3-VL checkpoint in the place of .demo/model and
 folders of your own pictures in the place of examples/demo, and the same commands say which layers
 your work can spare.
 
