@@ -26,6 +26,9 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kDefaultExtraBytes = 400'000'000;
+/// What the program itself still grows by once it runs: code that is touched, buffers of libraries,
+/// what the allocator keeps.
+constexpr std::uint64_t kLaterBytes = 100'000'000;
 /// More rows would make no product faster, only wait longer for the first figure.
 constexpr std::int64_t kMostRows = 4096;
 
@@ -213,7 +216,7 @@ MemoryPlan plan_memory(const ProbeModel& of, const std::vector<CheckedItem>& ite
     largest = std::max(largest, pass_bytes(of.model.config, item.size, number));
   }
   const std::uint64_t limit = options.memory_bytes.value_or(mapped + kDefaultExtraBytes);
-  const std::uint64_t base = resident_bytes();
+  const std::uint64_t base = resident_bytes() + kLaterBytes;
   // Tensors that are no views of the mapping (another dtype, a GPU) cannot be given back.
   const bool views =
       of.model.device().is_cpu() &&

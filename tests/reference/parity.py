@@ -2,12 +2,15 @@
 """Runs `espalier trace` beside the reference and prints where they differ.
 
     python tests/reference/parity.py --espalier bin/espalier [--work build/parity]
-        [--tokenizer DIR] [--max-new-tokens 12] [--only fixtures|large] [--threads N]
+        [--tokenizer DIR] [--max-new-tokens 12] [--only fixtures|large|prune] [--threads N]
 
 1. Every committed fixture (tests/fixtures/models) against its committed values.
 2. A checkpoint of the released 2B shape with random weights (`espalier init --preset 2b`, kept in
    the work folder), with drawn pictures and, where ESPALIER_TEST_DATA names the test data, two
    real ones: live against transformers, in float32 and in bfloat16.
+3. The main job on that checkpoint, in float32: `espalier probe` against module hooks; the pruned export
+   loaded by transformers, against the base with the same layers removed there in memory, and the
+   greedy tokens of both against ours.
 
 Every model runs in a process of its own, one at a time: 2B in float32 needs 9 GB. The reference's
 traces are kept in the work folder and made again when the command that made them, or a file that
@@ -32,6 +35,8 @@ import compare
 HERE = pathlib.Path(__file__).resolve().parent
 FIXTURES = HERE.parent / "fixtures" / "models"
 COMMAND_FAILED = 3
+# A similarity is a mean over tokens of cosines of float32 sums in another order.
+SIMILARITY_TOLERANCE = 1e-4
 PROMPT = "Compare the pictures: what is on the left of each, and how many things are there?"
 
 
@@ -110,11 +115,17 @@ def key_of(command: list[str], files: list[pathlib.Path]) -> str:
     return json.dumps([command, rows])
 
 
-def check_large(arguments: argparse.Namespace, work: pathlib.Path) -> int:
+def make_large(arguments: argparse.Namespace, work: pathlib.Path) -> pathlib.Path:
+    """The checkpoint of the 2B shape, made where there is none."""
     model = work / "2b"
     if not (model / "config.json").exists():
         tokenizer = ["--tokenizer", str(arguments.tokenizer)] if arguments.tokenizer else []
         run([arguments.espalier, "init", str(model), "--preset", "2b", "--quiet", *tokenizer])
+    return model
+
+
+def check_large(arguments: argparse.Namespace, work: pathlib.Path) -> int:
+    model = make_large(arguments, work)
     pictures = large_pictures(work)
     status = compare.AGREE
     for dtype in ("float32", "bfloat16"):
@@ -137,6 +148,59 @@ def check_large(arguments: argparse.Namespace, work: pathlib.Path) -> int:
     return status
 
 
+def probe_domains(work: pathlib.Path, pictures: list[pathlib.Path]) -> list[str]:
+    """One folder a domain: every second picture is a problem, the others are photos."""
+    arguments = []
+    for name, chosen in (("math", pictures[::2]), ("nonmath", pictures[1::2])):
+        folder = work / f"probe-{name}"
+        folder.mkdir(exist_ok=True)
+        for picture in chosen:
+            (folder / picture.name).write_bytes(picture.read_bytes())
+        arguments += ["--domain", f"{name}={folder}"]
+    return arguments
+
+
+def tokens_of(trace: pathlib.Path) -> list[int]:
+    """The greedy tokens that `espalier trace` generated."""
+    return compare.read_trace(trace).tensors["generated"].tolist()
+
+
+def check_prune(arguments: argparse.Namespace, work: pathlib.Path) -> int:
+    """Probe, rank, prune; the reference hooks the same layers and loads the same export."""
+    espalier, model = arguments.espalier, work / "2b"
+    pictures = large_pictures(work)
+    record, ranking, pruned = work / "probe", work / "ranking.json", work / "2b-pruned"
+    threads = ["--threads", str(arguments.threads)] if arguments.threads > 0 else []
+    print(f"== the main job on 2b, {len(pictures)} pictures, float32", flush=True)
+    hooks = [sys.executable, str(HERE / "probe_hooks.py")]
+    run([espalier, "probe", str(model), *probe_domains(work, pictures), "--dtype", "float32",
+         "--out", str(record), "--force", "--quiet", *threads])
+    seen = work / "hooks.json"
+    run([*hooks, "probe", str(model), str(record), "--out", str(seen), *threads])
+    far = json.loads(seen.read_text())["largest_difference"]
+    print("  largest difference from hooks: "
+          + ", ".join(f"{name} {value:.1e}" for name, value in far.items()))
+    status = compare.AGREE if max(far.values()) <= SIMILARITY_TOLERANCE else compare.BEYOND
+
+    run([espalier, "rank", str(record), "--out", str(ranking), "--force", "--quiet"])
+    run([espalier, "prune", str(model), "--ranking", str(ranking), "--budget", "25%", "--force",
+         "--quiet", "--out", str(pruned)])
+    run([espalier, "verify", str(pruned), "--against", str(model), *threads])
+    common = ["--image", str(pictures[0]), "--prompt", PROMPT, "--dtype", "float32",
+              "--max-new-tokens", str(arguments.max_new_tokens), *threads]
+    trace, answers = work / "pruned.safetensors", work / "pruned.json"
+    run([espalier, "trace", str(pruned), *common, "--out", str(trace), "--force", "--quiet"])
+    run([*hooks, "pruned", str(pruned), str(model), *common, "--out", str(answers)])
+    answer = json.loads(answers.read_text())
+    ours = tokens_of(trace)
+    print(f"  export beside layers removed in memory: logits differ by {answer['logits_difference']}")
+    print(f"  greedy tokens: ours {ours}, transformers {answer['export']}")
+    if answer["logits_difference"] != 0 or not (
+            ours == answer["export"] == answer["removed_in_memory"]):
+        status = compare.BEYOND
+    return status
+
+
 def check_versions() -> None:
     """The reference is one version of each package, not any."""
     import importlib.metadata
@@ -155,20 +219,23 @@ def main() -> int:
     parser.add_argument("--tokenizer", type=pathlib.Path,
                         help="a folder whose tokenizer the 2B checkpoint gets (byte tokens)")
     parser.add_argument("--max-new-tokens", type=int, default=12)
-    parser.add_argument("--only", choices=["fixtures", "large"])
+    parser.add_argument("--only", choices=["fixtures", "large", "prune"])
     parser.add_argument("--threads", type=int, default=0, help="0: as each side chooses")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     results: dict[str, int] = {}
     try:
         check_versions()
-        if arguments.only != "large":
+        if arguments.only in (None, "fixtures"):
             for folder in sorted(path for path in FIXTURES.iterdir() if path.is_dir()):
                 results[folder.name] = check_fixture(
                     arguments.espalier, folder, arguments.work, arguments.threads
                 )
-        if arguments.only != "fixtures":
+        if arguments.only in (None, "large"):
             results["2b"] = check_large(arguments, arguments.work)
+        if arguments.only in (None, "prune"):
+            make_large(arguments, arguments.work)
+            results["the main job"] = check_prune(arguments, arguments.work)
     except CommandFailed as failure:
         print(failure, file=sys.stderr)
         return COMMAND_FAILED
