@@ -49,11 +49,11 @@ class Worker:
         self.process.wait()
 
 
-def write_picture(path: Path, side: int) -> None:
+def write_picture(path: Path, side: int, seed: int = 1) -> None:
     """A picture of seeded noise over a gradient: nothing about it is constant."""
     from PIL import Image
 
-    generator = random.Random(1)
+    generator = random.Random(seed)
     data = bytes((x * 255 // side + generator.randrange(64)) % 256
                  for y in range(side) for x in range(side) for _ in range(3))
     Image.frombytes("RGB", (side, side), data).save(path)

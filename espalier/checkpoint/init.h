@@ -9,7 +9,7 @@
 
 namespace espalier {
 
-/// The configuration of a preset: "tiny", "2b", "4b" or "8b".
+/// The configuration of a preset: "tiny", "small", "2b", "4b" or "8b".
 ///
 /// \throws InputError naming the presets that there are
 Qwen3VLConfig preset_config(std::string_view name);

@@ -157,7 +157,7 @@ void add_init(CLI::App& app, Arguments& chosen) {
       "Examples:\n  espalier init tiny --preset tiny\n  espalier init big --preset 2b --tokenizer "
       "Qwen3-VL-2B-Instruct --seed 1");
   command.add_option("OUT", arguments.out, "directory to write")->required();
-  command.add_option("--preset", arguments.preset, "tiny, 2b, 4b or 8b")->required();
+  command.add_option("--preset", arguments.preset, "tiny, small, 2b, 4b or 8b")->required();
   command.add_option("--tokenizer", arguments.tokenizer,
                      "directory whose tokenizer files to copy (default: 256 byte tokens)");
   command.add_option("--seed", arguments.seed, "seed of the weights (default 0)")

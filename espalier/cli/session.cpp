@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <malloc.h>
 
 #include <thread>
 
@@ -27,7 +28,20 @@ std::optional<at::ScalarType> scalar_type_named(const std::string& name) {
 
 }  // namespace
 
+namespace {
+
+/// A pass makes and drops the same large tensors layer after layer: kept by the allocator instead
+/// of given back to the system, they cost no page faults (5 % of a probe's time).
+void keep_freed_memory() {
+  constexpr int kLargestMmapThreshold = 32 << 20;  // glibc takes no more
+  mallopt(M_MMAP_THRESHOLD, kLargestMmapThreshold);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+}
+
+}  // namespace
+
 Session open_session(const std::filesystem::path& model, const RunArguments& run) {
+  keep_freed_memory();
   at::set_num_threads(run.threads > 0 ? run.threads
                                       : static_cast<int>(std::thread::hardware_concurrency()));
   const at::Device device = open_device(run.device);

@@ -69,7 +69,7 @@ TEST(Preset, EveryOneIsAcceptedAndOthersAreRefused) {
     EXPECT_EQ(parse_config(to_json(preset_config(name)), name), preset_config(name));
   }
   EXPECT_THAT(input_error([] { preset_config("3b"); }),
-              HasSubstr("wanted tiny, 2b, 4b or 8b, found \"3b\""));
+              HasSubstr("wanted tiny, small, 2b, 4b or 8b, found \"3b\""));
 }
 
 TEST(RandomCheckpoint, IsAWholeModel) {

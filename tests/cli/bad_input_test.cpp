@@ -251,7 +251,7 @@ struct BadCommandLine {
 TEST(BadCommandLines, EndInAMessageInOurWords) {
   const std::vector<BadCommandLine> lines = {
       {{},
-       {"wanted a command", "inspect, init, generate, trace, probe, rank, prune or verify",
+       {"wanted a command", "inspect, init, generate, trace, probe, rank, prune, verify or report",
         "espalier --help"}},
       {{"insp"}, {"unknown command insp (did you mean inspect?)", "espalier --help"}},
       {{"genrate"}, {"unknown command genrate (did you mean generate?)"}},

@@ -160,7 +160,7 @@ TEST_F(RankCommand, RefusesBadNumbers) {
   expect_refused({"--weights", "math=a,nonmath=1"}, {"math=a"});
   expect_refused({"--weights", "math=1,math=1"}, {"math is there twice"});
   expect_refused({"--protect", "2-1"}, {"--protect"});
-  expect_refused({"--protect", "6"}, {"layers to protect", "from 0 to 5, found 6"});
+  expect_refused({"--protect", "6"}, {"--protect", "layer 6: the model has layers 0 to 5"});
   expect_refused({"--protect", "1-4"}, {"no layer is left"});
   expect_refused({"--bootstrap", "-1"}, {"--bootstrap"});
   expect_refused({"--average", "tokens"}, {"samples or subtasks"});

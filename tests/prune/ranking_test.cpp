@@ -32,7 +32,7 @@ TEST(Rank, ProtectsTheFirstAndTheLastLayerAndWhatIsAdded) {
   record.measured_layers = {0, 1, 2, 4, 5};
   EXPECT_THAT(prunable_layers(record, {}), ElementsAre(1, 2, 4));
   EXPECT_THAT(input_error([&] { (void)prunable_layers(record, {6}); }),
-              HasSubstr("from 0 to 5, found 6"));
+              HasSubstr("layer 6: the model has layers 0 to 5"));
   EXPECT_THAT(input_error([&] {
                 (void)prunable_layers(record, {1, 2, 3, 4});
               }),
