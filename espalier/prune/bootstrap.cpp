@@ -96,7 +96,7 @@ void tally_ranks(const Ground& ground, std::size_t criterion, const LayerScores&
   }
 }
 
-void tally_selection(const Ground& ground, std::size_t selection, Candidates candidates,
+void tally_selection(const Ground& ground, std::size_t selection, const Candidates& candidates,
                      Tally& tally) {
   const SelectionInQuestion& question = ground.selections[selection];
   try {

@@ -264,8 +264,8 @@ LayerScores windows_of(const std::vector<double>& window_scores, std::size_t lay
 }
 
 CriterionScores block_scores(const ProbeRecord& record, std::vector<double> window_scores) {
-  return {.scores = windows_of(window_scores, index(record.model.num_layers), 1),
-          .window_scores = std::move(window_scores)};
+  LayerScores scores = windows_of(window_scores, index(record.model.num_layers), 1);
+  return {.scores = std::move(scores), .window_scores = std::move(window_scores)};
 }
 
 CriterionScores window_cosine(const ProbeRecord& record) {
@@ -421,6 +421,7 @@ const Criterion& find_criterion(const std::vector<Criterion>& criteria, const st
   const auto found = std::ranges::find(criteria, name, &Criterion::name);
   if (found == criteria.end()) {
     std::vector<std::string> known;
+    known.reserve(criteria.size());
     for (const Criterion& criterion : criteria) known.push_back(criterion.name);
     constexpr std::size_t kShown = 8;
     known = nearest_first(name, std::move(known));
@@ -454,6 +455,7 @@ std::vector<double> mixing_weights(const ProbeRecord& record, const CriterionOpt
   }
   require(!options.alpha, "--alpha and --weights exclude each other; leave one out");
   std::vector<std::string> names;
+  names.reserve(record.domains.size());
   for (const ProbeDomain& domain : record.domains) names.push_back(domain.name);
   std::map<std::string, double> by_name;
   double sum = 0.0;
