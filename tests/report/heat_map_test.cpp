@@ -83,6 +83,16 @@ TEST(ChooseRange, KeepsManyLowValues) {
   EXPECT_EQ(range.below, 0);
 }
 
+TEST(ChooseRange, KeepsLowValuesThatAreNoOutliers) {
+  // Of 40 values two lie at 0.19, the others from 0.21 to 0.99: the two take a fortieth of the
+  // width.
+  std::vector<double> values = {0.19, 0.19};
+  for (int i = 0; i < 38; ++i) values.push_back(0.21 + 0.78 * i / 37);
+  const ColourRange range = choose_range({values});
+  EXPECT_NEAR(range.low, 0.0, 1e-9);  // the step is 0.2
+  EXPECT_EQ(range.below, 0);
+}
+
 TEST(ChooseRange, StaysARangeWhereAllValuesAreEqual) {
   for (const double value : {1.0, 0.5, 0.0}) {
     const ColourRange range = choose_range({{value, value}});

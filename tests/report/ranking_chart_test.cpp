@@ -19,17 +19,22 @@ Ranking small_ranking() {
                        .order = {2, 1, 3},
                        .rank_interval = {{0, 0}, {1, 2}, {1, 2}, {3, 3}, {0, 0}}},
                       {.name = "random", .scores = LayerScores(5), .order = {3, 2, 1}}};
-  // The larger budget stands first, and its set does not hold the smaller one's.
+  // Budgets in no order, of which the second is the smallest.
   ranking.selections = {
       {.criterion = "math", .rule = "topk", .budget = {2, 3}, .k = 2, .removed = {1, 3}},
       {.criterion = "math", .rule = "topk", .budget = {1, 3}, .k = 1, .removed = {1}},
+      {.criterion = "math",
+       .rule = "topk",
+       .budget = layer_budget(3),
+       .k = 3,
+       .removed = {1, 2, 3}},
       {.criterion = "math", .rule = "min-gap", .budget = {1, 3}, .k = 1, .removed = {2}}};
   return ranking;
 }
 
 TEST(FirstBudget, IsTheSmallestAtWhichALayerGoesUnderTheFirstRule) {
   const Ranking ranking = small_ranking();
-  EXPECT_THAT(first_budget(ranking, ranking.criteria[0]), ElementsAre(-1, 0, -1, 1, -1));
+  EXPECT_THAT(first_budget(ranking, ranking.criteria[0]), ElementsAre(-1, 0, 2, 1, -1));
   EXPECT_THAT(first_budget(ranking, ranking.criteria[1]), ElementsAre(-1, -1, -1, -1, -1));
 }
 
@@ -37,7 +42,7 @@ TEST(RankChart, ListsLayersInOrderWithTheirIntervals) {
   // panel, criterion, layer, score, rank, from, to, budget
   EXPECT_EQ(to_csv(rank_chart(small_ranking()).data.front()),
             "panel,criterion,layer,score,rank,rank_low,rank_high,budget\n"
-            "0,math,2,0.75,1,1,2,-1\n"
+            "0,math,2,0.75,1,1,2,2\n"
             "0,math,1,0.5,2,1,2,0\n"
             "0,math,3,-1,3,3,3,1\n"
             "1,random,3,,1,,,-1\n"
