@@ -30,7 +30,7 @@ build: setup ## bin/espalier and bin/espalier-engine
 	@mkdir -p bin
 	@ln -sfn ../build/release/bin/espalier ../build/release/bin/espalier-engine bin/
 
-demo: build ## a tiny model describes a picture
+demo: build ## the whole job on a small model: probe, rank, prune, verify, report
 	@tools/demo.sh
 
 check: ## the form of the sources and the include table
@@ -64,6 +64,9 @@ parity: build .venv-parity/.ready ## the reference, live on a 2B shape, against 
 bench: build .venv-parity/.ready ## speed and memory, with the ratio to the peer
 	@cmake --build --preset release -j $(JOBS) --target $(benchmarks)
 	@.venv-parity/bin/python benchmarks/run.py
+	@.venv-parity/bin/python benchmarks/probe.py
+	@python3 benchmarks/export.py
+	@build/release/bin/bench_rank
 
 clean: ## removes what was built; the environments stay
 	@rm -rf build bin .demo

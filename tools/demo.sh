@@ -40,9 +40,9 @@ cat <<'TEXT'
 Look at .demo/run/report.html. The smaller checkpoints are in .demo/run/pruned-*, the figures in
 .demo/run/report_figures, and what forty other criteria would remove is in .demo/run/ranking_all.txt.
 
-The weights of this model are random: the run is real, the ranking means nothing. Put a released Qwen3-VL checkpoint in the place of .demo/model and
-folders of your own pictures in the place of examples/demo, and the same commands say which layers
-your work can spare.
+The weights of this model are random: the run is real, the ranking means nothing. Put a released
+Qwen3-VL checkpoint in the place of .demo/model and folders of your own pictures in the place of
+examples/demo, and the same commands say which layers your work can spare.
 
 Next: README.md for the commands, docs/architecture.md for how it is made, `make test` for proof.
 TEXT

@@ -369,7 +369,7 @@ std::string write_report(const RunRecords& run, const fs::path& folder,
   for (const auto& figure : figures) drawn.push_back(draw(figure, folder, options));
   for (const auto& table : tables) write_table(table, folder);
   write_file(folder / kFigureIndex, index_text(figures, tables), /*force=*/false);
-  return html_page("Layers of " + run.name, subtitle_of(run), sections_of(run, drawn));
+  return html_page("Which layers can go: " + run.name, subtitle_of(run), sections_of(run, drawn));
 }
 
 }  // namespace espalier
