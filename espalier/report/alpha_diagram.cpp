@@ -258,7 +258,8 @@ Figure pareto_figure(const std::vector<AlphaDiagram>& diagrams, std::size_t numb
   const auto per_row = static_cast<std::size_t>(columns);
   for (std::size_t panel = 0; panel < diagrams.size(); ++panel) {
     const double x = left + static_cast<double>(panel % per_row) * (width + between);
-    const double y = kHeading + static_cast<double>(panel / per_row) * step;
+    const std::size_t row = panel / per_row;
+    const double y = kHeading + static_cast<double>(row) * step;
     const PlotArea area{.left = x, .right = x + width, .top = y, .bottom = y + height};
     std::string text = pareto_panel_commands(figure, diagrams, area, panel);
     if (panel == 0) text.insert(text.find("plot data"), texts);

@@ -85,7 +85,8 @@ std::string shortened(std::string_view text, double width, double size) {
   if (text_width(text, size) <= width) return head;
   tail = head;
   while (text_width(head, size) > width / 2) drop_last(head);
-  while (!tail.empty() && text_width(head + "…" + tail, size) > width) drop_first(tail);
+  while (!tail.empty() && text_width(fmt::format("{}…{}", head, tail), size) > width)
+    drop_first(tail);
   return head + "…" + tail;
 }
 
@@ -143,10 +144,9 @@ double tic_step(double width, int most) {
 std::string tic_list(double low, double high, double step, std::string_view before_first) {
   const int decimals = std::max(0, -static_cast<int>(std::floor(std::log10(step) + 1e-9)));
   std::string tics;
-  const double end = std::floor(high / step + 1e-9);
-  for (double i = std::ceil(low / step - 1e-9); i <= end; i += 1.0) {
-    // Without the 0, the multiple before 0 might be -0.
-    const std::string number = fmt::format("{:.{}f}", i * step + 0.0, decimals);
+  const std::int64_t last = std::llround(std::floor(high / step + 1e-9));
+  for (std::int64_t i = std::llround(std::ceil(low / step - 1e-9)); i <= last; ++i) {
+    const std::string number = fmt::format("{:.{}f}", static_cast<double>(i) * step, decimals);
     tics += tics.empty() ? fmt::format("'{}{}' {}", before_first, number, number)
                          : fmt::format(", '{}' {}", number, number);
   }

@@ -57,6 +57,7 @@ struct Ended {
 [[noreturn]] void become(const fs::path& folder, const std::vector<std::string>& arguments,
                          int messages) {
   std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
   for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
   const int nowhere = open("/dev/null", O_RDWR);

@@ -56,8 +56,9 @@ std::string inked(double opacity) {
 PlotArea panel_area(std::size_t panel) {
   const double width = (kFigureWidth - kLeft - kBetween - kRight) / kColumns;
   const double left = kLeft + static_cast<double>(panel % 2) * (width + kBetween);
+  const std::size_t row = panel / 2;
   const double top = kLegendHeight + kTitleHeight +
-                     static_cast<double>(panel / 2) * (kTitleHeight + kPlotHeight + kTicsHeight);
+                     static_cast<double>(row) * (kTitleHeight + kPlotHeight + kTicsHeight);
   return {.left = left, .right = left + width, .top = top, .bottom = top + kPlotHeight};
 }
 

@@ -123,6 +123,7 @@ PageSection answer_section(const Ranking& ranking) {
 
 PageSection measured_section(const ProbeRecord& record) {
   std::vector<std::string> domains;
+  domains.reserve(record.domains.size());
   for (const auto& domain : record.domains) {
     domains.push_back(
         fmt::format("{} samples of {} (from {})", samples_of(domain), domain.name, domain.source));
@@ -366,6 +367,7 @@ std::string write_report(const RunRecords& run, const fs::path& folder,
   const auto figures = figures_of(run);
   const auto tables = tables_of(run);
   std::vector<DrawnFigure> drawn;
+  drawn.reserve(figures.size());
   for (const auto& figure : figures) drawn.push_back(draw(figure, folder, options));
   for (const auto& table : tables) write_table(table, folder);
   write_file(folder / kFigureIndex, index_text(figures, tables), /*force=*/false);
