@@ -67,13 +67,6 @@ RankOptions options_of(const RankArguments& arguments) {
   return options;
 }
 
-/// The record's folder: the one named, or `probe` in the folder of a run.
-fs::path folder_of_record(const fs::path& named) {
-  const bool is_run =
-      !path_exists(named / "probe.json") && path_exists(named / "probe" / "probe.json");
-  return is_run ? named / "probe" : named;
-}
-
 std::string percent(const std::optional<double>& share) {
   return share ? fmt::format("{:.0f}%", 100.0 * *share) : "-";
 }
@@ -174,7 +167,7 @@ int run_rank(const RankArguments& arguments) {
   require(arguments.force || !path_exists(arguments.out),
           "{}: exists already; choose another name, or replace it with --force",
           arguments.out.string());
-  const ProbeRecord record = read_probe_record(folder_of_record(arguments.probe));
+  const ProbeRecord record = read_probe_record(probe_folder(arguments.probe));
   std::vector<std::pair<std::string, std::string>> left_out;
   const Ranking ranking = rank(record, options, &left_out);
   write_ranking(arguments.out, ranking, arguments.force);

@@ -5,16 +5,6 @@
 #include <cmath>
 #include <vector>
 
-// One source, one machine code for each level of x86-64; clang-tidy sees the plain one.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define ESPALIER_CLONES \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define ESPALIER_CLONES
-#endif
-// What a clone calls must become part of it, or it would run the plain code.
-#define ESPALIER_INLINE __attribute__((always_inline)) inline
-
 namespace espalier::loops {
 namespace {
 
@@ -23,12 +13,6 @@ using std::uint16_t;
 using std::uint32_t;
 
 // ---- numbers ----
-
-ESPALIER_INLINE float wide(float x) { return x; }
-
-ESPALIER_INLINE float wide(Bfloat16 x) {
-  return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16);
-}
 
 /// The nearest number of that type, of two the even one.
 template <typename Number>

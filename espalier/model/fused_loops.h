@@ -3,15 +3,12 @@
 
 #include <cstdint>
 
+#include "espalier/model/clones.h"
+
 /// The insides of `kernels.cpp`: loops over pointers, compiled for several levels of x86-64 and
 /// chosen when the program starts. Every step is rounded where the reference rounds it; nothing is
 /// contracted to a fused multiply-add.
 namespace espalier::loops {
-
-/// A bfloat16 as it lies in memory.
-struct Bfloat16 {
-  std::uint16_t bits;
-};
 
 /// [rows, heads, D] in memory, the last dimension dense; strides in elements.
 template <typename Number>

@@ -15,7 +15,7 @@ namespace espalier {
 
 namespace {
 
-using loops::ProbeBfloat16;
+using loops::Bfloat16;
 using loops::RowProducts;
 using std::int64_t;
 
@@ -36,7 +36,7 @@ template <typename Call>
 auto with_numbers(const at::Tensor& x, const Call& call) {
   if (x.scalar_type() == at::kFloat) return call(x.const_data_ptr<float>());
   assume(x.scalar_type() == at::kBFloat16, "hidden states are float32 or bfloat16");
-  return call(static_cast<const ProbeBfloat16*>(x.const_data_ptr()));
+  return call(static_cast<const Bfloat16*>(x.const_data_ptr()));
 }
 
 template <typename Number>

@@ -1,30 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/probe/row_loops.h"
 
-#include <bit>
-
-// One source, one machine code for each level of x86-64; clang-tidy sees the plain one.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define ESPALIER_CLONES \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define ESPALIER_CLONES
-#endif
-// What a clone calls must become part of it, or it would run the plain code.
-#define ESPALIER_INLINE __attribute__((always_inline)) inline
-
 namespace espalier::loops {
 namespace {
 
 using std::int64_t;
 
 constexpr int64_t kLanes = 16;
-
-ESPALIER_INLINE float wide(float x) { return x; }
-
-ESPALIER_INLINE float wide(ProbeBfloat16 x) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16);
-}
 
 ESPALIER_INLINE float sum_of(const float* lanes) {
   float sum = 0.0F;
@@ -110,8 +92,8 @@ ESPALIER_CLONES RowProducts row_products(const float* x, const float* u, const f
   return products_of(x, u, y, size);
 }
 
-ESPALIER_CLONES RowProducts row_products(const ProbeBfloat16* x, const ProbeBfloat16* u,
-                                         const ProbeBfloat16* y, int64_t size) {
+ESPALIER_CLONES RowProducts row_products(const Bfloat16* x, const Bfloat16* u, const Bfloat16* y,
+                                         int64_t size) {
   return products_of(x, u, y, size);
 }
 
@@ -120,7 +102,7 @@ ESPALIER_CLONES void add_row(const float* x, double scale, int64_t size, double*
   add_to(x, scale, size, sum, unit_sum);
 }
 
-ESPALIER_CLONES void add_row(const ProbeBfloat16* x, double scale, int64_t size, double* sum,
+ESPALIER_CLONES void add_row(const Bfloat16* x, double scale, int64_t size, double* sum,
                              double* unit_sum) {
   add_to(x, scale, size, sum, unit_sum);
 }
@@ -130,7 +112,7 @@ ESPALIER_CLONES void pair_products(const float* const* rows, int64_t count, int6
   pairs_of(rows, count, size, scratch, products);
 }
 
-ESPALIER_CLONES void pair_products(const ProbeBfloat16* const* rows, int64_t count, int64_t size,
+ESPALIER_CLONES void pair_products(const Bfloat16* const* rows, int64_t count, int64_t size,
                                    float* scratch, float* products) {
   pairs_of(rows, count, size, scratch, products);
 }

@@ -52,7 +52,7 @@ RunFolder::RunFolder(fs::path folder, const ProbeRecord& record, bool force)
   std::error_code error;
   fs::create_directories(journal(), error);
   require(!error, "{}: cannot be made: {}", journal().string(), error.message());
-  lock();
+  require(lock(), "{}: another probe is at work in this folder", folder_.string());
   remove_leftovers();
   if (!known || force) {
     // From here on a former run's journal belongs to nobody: it names another run, or none.
@@ -96,14 +96,13 @@ void RunFolder::finish(const ProbeRecord& record) const {
   fs::remove_all(journal());
 }
 
-void RunFolder::check_same_run(const std::string& header) const {
+void RunFolder::check_same_run(const std::string& header) {
   const fs::path file = folder_ / "probe.json";
   const json found = read_json(file);
   require(found.is_object() && found.contains("complete"), "{}: this is no probe record",
           file.string());
   if (found["complete"] != false) {
-    // A run that was killed between its last two steps.
-    fs::remove_all(journal());
+    tidy_finished();
     throw InputError(
         fmt::format("{} holds a finished probe; take another --out, or replace it with --force",
                     folder_.string()));
@@ -133,10 +132,21 @@ void RunFolder::remove_leftovers() const {
   }
 }
 
-void RunFolder::lock() {
+bool RunFolder::lock() {
   lock_ = open(journal().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  require(lock_ >= 0 && flock(lock_, LOCK_EX | LOCK_NB) == 0,
-          "{}: another probe is at work in this folder", folder_.string());
+  return lock_ >= 0 && flock(lock_, LOCK_EX | LOCK_NB) == 0;
+}
+
+void RunFolder::tidy_finished() {
+  // A run was killed in its last steps, or in the first ones of replacing this record; where one is
+  // still at work, the journal is its own.
+  if (!path_exists(journal())) return;
+  const bool ours = lock();
+  if (ours) {
+    remove_leftovers();
+    fs::remove_all(journal());
+  }
+  if (lock_ >= 0) close(std::exchange(lock_, -1));
 }
 
 }  // namespace espalier

@@ -42,10 +42,11 @@ class RunFolder {
  private:
   [[nodiscard]] std::filesystem::path journal() const { return folder_ / "journal"; }
   [[nodiscard]] std::filesystem::path snapshot() const;
-  void check_same_run(const std::string& header) const;
+  void check_same_run(const std::string& header);
   void refuse_other_files() const;
   void remove_leftovers() const;
-  void lock();
+  void tidy_finished();
+  bool lock();
 
   std::filesystem::path folder_;
   std::string run_;  ///< names what is asked

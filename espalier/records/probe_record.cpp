@@ -259,6 +259,12 @@ std::map<std::string, std::string> read_probe_arrays(const std::filesystem::path
   return file.metadata();
 }
 
+std::filesystem::path probe_folder(const std::filesystem::path& named) {
+  const bool is_run =
+      !path_exists(named / "probe.json") && path_exists(named / "probe" / "probe.json");
+  return is_run ? named / "probe" : named;
+}
+
 ProbeRecord read_probe_record(const std::filesystem::path& folder) {
   ProbeRecord record = read_header(folder);
   read_probe_arrays(folder / "probe.safetensors", record);

@@ -123,6 +123,10 @@ std::vector<std::int64_t> domain_of_subtasks(const ProbeRecord& record);
 /// Sums of a record's shape, all zero.
 ProbeSums zero_sums(std::int64_t subtasks, std::int64_t layers, std::int64_t hidden_size);
 
+/// Where a record lies: in the folder that is named, or in `probe` below it, as in the folder of a
+/// run. The named one where neither has a record.
+std::filesystem::path probe_folder(const std::filesystem::path& named);
+
 /// Reads a complete record.
 ///
 /// \param folder       the folder that `probe --out` named

@@ -13,10 +13,9 @@ namespace {
 namespace fs = std::filesystem;
 
 std::optional<ProbeRecord> read_probe_of(const fs::path& folder) {
-  for (const fs::path& place : {folder / "probe", folder}) {
-    if (path_exists(place / "probe.json")) return read_probe_record(place);
-  }
-  return std::nullopt;
+  const fs::path place = probe_folder(folder);
+  if (!path_exists(place / "probe.json")) return std::nullopt;
+  return read_probe_record(place);
 }
 
 std::vector<NamedPlan> read_plans_of(const fs::path& folder) {

@@ -303,6 +303,17 @@ TEST_P(ProbeOf, RefusesToGoOnWithAnotherRun) {
   EXPECT_EQ(test::snapshot(scratch_ / "mine").size(), 1U);
 }
 
+TEST_P(ProbeOf, CleansUpAfterAKillInItsLastStepsOrInTheFirstOfReplacing) {
+  const auto fixture = test::open_fixture(GetParam());
+  run(fixture.session, "record");
+  const auto whole = test::snapshot(scratch_ / "record");
+  fs::create_directories(scratch_ / "record" / "journal");
+  test::write_quickly(scratch_ / "record" / ".probe.json.77-0.partial", "{");
+  EXPECT_THAT(input_error([&] { run(fixture.session, "record"); }), HasSubstr("finished probe"));
+  EXPECT_EQ(test::snapshot(scratch_ / "record"), whole);
+  EXPECT_FALSE(fs::exists(scratch_ / "record" / "journal"));
+}
+
 TEST_P(ProbeOf, NamesBadPicturesBeforeAnythingRunsOrLeavesThemOut) {
   const auto fixture = test::open_fixture(GetParam());
   test::write_quickly(data_ / "problems" / "bad.png", "no picture");
