@@ -130,10 +130,10 @@ std::string pareto_panel_commands(const Figure& figure, const std::vector<AlphaD
   return "unset label\n" + margin_commands(figure, area) +
          heading_commands(figure, diagram, area.left, area.top - kHeading / 2) +
          axis_commands('x', across, 4) + axis_commands('y', upward, 5) +
-         end_label(diagram.intervals.front(), "α = 0", "right offset -0.8,0") +
          (diagram.intervals.size() == 1
-              ? ""
-              : end_label(diagram.intervals.back(), "α = 1", "left offset -0.6,-0.9")) +
+              ? end_label(diagram.intervals.front(), "any α", "right offset -0.8,0")
+              : end_label(diagram.intervals.front(), "α = 0", "right offset -0.8,0") +
+                    end_label(diagram.intervals.back(), "α = 1", "left offset 1,0.2")) +
          fmt::format(
              "plot data skip 1 using ($1 == {0} && $7 > 0 ? $5 : NaN):6 with lines linewidth 0.8 "
              "linecolor rgb '{1}', \\\n"

@@ -162,7 +162,7 @@ Table ranking_table(const Figure& figure, const Ranking& ranking) {
               .columns = {{"panel"},
                           {"criterion"},
                           {"layer"},
-                          {"score", 6},
+                          {"score", 9},
                           {"rank"},
                           {"rank_low"},
                           {"rank_high"},
@@ -213,6 +213,32 @@ std::string limit_commands(const Figure& figure, const Ranking& ranking, std::si
   return commands;
 }
 
+/// How a panel shows its scores: as they are, or, where all are almost the same number, by how far
+/// they lie below the best, since tics like 0.999998 say little and take much room.
+struct ScoreScale {
+  double best = 0.0;
+  double unit = 1.0;
+};
+
+ScoreScale scale_of(const std::vector<double>& scores) {
+  const auto [least, most] = std::ranges::minmax(scores);
+  const double range = most - least;
+  if (range == 0.0 || range > 1e-3 * std::abs(most)) return {};
+  return {.best = most, .unit = std::pow(10.0, std::floor(std::log10(range)))};
+}
+
+std::string scale_label(const Figure& figure, std::size_t panel, const ScoreScale& scale) {
+  if (scale.unit == 1.0) return {};
+  const PlotArea area = panel_area(panel);
+  return label_command(figure,
+                       {.text = fmt::format("below {:.6f}, in {:g}", scale.best, scale.unit),
+                        .x = area.right,
+                        .y = area.bottom - 6,
+                        .align = "right",
+                        .colour = kMuted,
+                        .size = kSmallestTextSize});
+}
+
 std::string begin_commands(const Figure& figure, const std::vector<Limit>& limits) {
   return fmt::format("data = '{}.csv'\n", figure.name) + colour_function(limits) +
          "set multiplot\n"
@@ -247,7 +273,8 @@ Figure score_chart(const Ranking& ranking) {
                     "goes. Full "
                     "dots are removed at some budget: the stronger the blue, the smaller the "
                     "budget. Scores of "
-                    "different criteria have different units.",
+                    "different criteria have different units; where all are almost equal, a panel "
+                    "shows how far they lie below the best.",
                 .width = kFigureWidth,
                 .height = figure_height(ranking.criteria.size())};
   const auto limits = limits_of(ranking);
@@ -263,8 +290,12 @@ Figure score_chart(const Ranking& ranking) {
       if (score) scores.push_back(*score);
     }
     if (scores.empty()) continue;
+    const ScoreScale scale = scale_of(scores);
+    for (double& score : scores) score = (score - scale.best) / scale.unit;
+    figure.commands += scale_label(figure, panel, scale);
     figure.commands += axis_commands('y', scores, 5) + "plot ";
-    figure.commands += dots(ranking, panel, "4");
+    figure.commands +=
+        dots(ranking, panel, fmt::format("(($4 - {:.9f}) / {:g})", scale.best, scale.unit));
   }
   figure.commands += "unset multiplot\n";
   return figure;

@@ -55,6 +55,16 @@ TEST(ScoreChart, ReadsTheSameNumbers) {
             rank_chart(small_ranking()).data.front().rows);
 }
 
+TEST(ScoreChart, ShowsScoresThatAreAlmostEqualByTheirDistanceFromTheBest) {
+  Ranking ranking = small_ranking();
+  EXPECT_THAT(score_chart(ranking).commands, HasSubstr("(($4 - 0.000000000) / 1)"));
+  // From 0.999994 to 0.999998: 4e-6 apart.
+  ranking.criteria[0].scores = {std::nullopt, 0.999996, 0.999998, 0.999994, std::nullopt};
+  const std::string commands = score_chart(ranking).commands;
+  EXPECT_THAT(commands, HasSubstr("(($4 - 0.999998000) / 1e-06)"));
+  EXPECT_THAT(commands, HasSubstr("below 0.999998, in 1e-06"));
+}
+
 TEST(RankChart, SaysWhereNoBootstrapWasMade) {
   Ranking ranking = small_ranking();
   EXPECT_THAT(rank_chart(ranking).caption, HasSubstr("95% of the ranks in 10 bootstrap"));
