@@ -7,7 +7,6 @@
 #include <cctype>
 #include <charconv>
 #include <cmath>
-#include <map>
 #include <utility>
 
 #include "espalier/base/error.h"
@@ -63,9 +62,17 @@ constexpr std::uint64_t kMany = 1 << 20;
 
 constexpr double kMostBytes = 1e15;
 /// Upper case: 5gb means the same, and a bare K is 1024, as in tar or dd.
-const std::map<std::string, double> kByteUnits = {
-    {"", 1.0},   {"B", 1.0},      {"K", 0x1p10}, {"KB", 1e3}, {"KIB", 0x1p10}, {"M", 0x1p20},
-    {"MB", 1e6}, {"MIB", 0x1p20}, {"G", 0x1p30}, {"GB", 1e9}, {"GIB", 0x1p30}};
+constexpr auto kByteUnits = std::to_array<std::pair<std::string_view, double>>({{"", 1.0},
+                                                                                {"B", 1.0},
+                                                                                {"K", 0x1p10},
+                                                                                {"KB", 1e3},
+                                                                                {"KIB", 0x1p10},
+                                                                                {"M", 0x1p20},
+                                                                                {"MB", 1e6},
+                                                                                {"MIB", 0x1p20},
+                                                                                {"G", 0x1p30},
+                                                                                {"GB", 1e9},
+                                                                                {"GIB", 0x1p30}});
 
 /// A command and its arguments, which are the chosen ones once it is given.
 template <typename Command>
@@ -100,7 +107,8 @@ std::optional<std::uint64_t> read_bytes(const std::string& text) {
   std::ranges::transform(unit, unit.begin(), [](unsigned char letter) {
     return static_cast<char>(std::toupper(letter));
   });
-  const auto scale = kByteUnits.find(unit);
+  const auto* const scale =
+      std::ranges::find(kByteUnits, unit, &std::pair<std::string_view, double>::first);
   if (error != std::errc() || scale == kByteUnits.end()) return std::nullopt;
   const double bytes = value * scale->second;
   if (!(bytes >= 1.0 && bytes <= kMostBytes)) return std::nullopt;
@@ -358,7 +366,7 @@ void add_prune(CLI::App& app, Arguments& chosen) {
 
 /// \throws InputError  for options of `prune` that miss or exclude one another
 void check_prune(const PruneArguments& prune) {
-  const char* const kHelp = "see espalier prune --help";
+  constexpr const char* kHelp = "see espalier prune --help";
   require(prune.ranking.empty() != prune.layers.empty(),
           "wanted --ranking or --layers, found {}; {}", prune.layers.empty() ? "neither" : "both",
           kHelp);
