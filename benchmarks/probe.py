@@ -64,12 +64,9 @@ class Probe:
 
 def probe_flops(tokens: int, pictures: int, layers: int, prefix: int, samples: int) -> float:
     """Of the tower over 1024 patches a picture, and of the decoder's linear layers and attention."""
-    d, ff, out, patches = 1024, 4096, 2048, 1024
-    vision = (2 * patches * 24 * (4 * d * d + 2 * d * ff) + 24 * 4 * d * patches**2
-              + 2 * patches * 1536 * d + 4 * (patches // 4) * 2 * (ff * ff + ff * out))
     own = tokens - pictures * prefix
     keys = pictures * prefix * (prefix + 1) / 2 + own * (prefix + own / samples / 2)
-    return pictures * vision + layers * (2 * 50.33e6 * tokens + 4 * 16 * 128 * keys)
+    return pictures * run.vision_flops(1024) + layers * (2 * 50.33e6 * tokens + 4 * 16 * 128 * keys)
 
 
 def main() -> None:

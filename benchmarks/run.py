@@ -116,11 +116,16 @@ def command_cost(command: list[str]) -> tuple[float, float]:
     return milliseconds, megabytes
 
 
+def vision_flops(patches: int) -> float:
+    """Of the 2B shape's vision tower over one picture."""
+    d, ff, out = 1024, 4096, 2048
+    return (2 * patches * 24 * (4 * d * d + 2 * d * ff) + 24 * 4 * d * patches**2
+            + 2 * patches * 1536 * d + 4 * (patches // 4) * 2 * (ff * ff + ff * out))
+
+
 def floor_seconds(tokens: int, patches: int, gflops: float) -> tuple[float, float]:
     """FLOPs of the 2B shape's tower, and of tower and decoder, at the product's rate."""
-    d, ff, out = 1024, 4096, 2048
-    vision = (2 * patches * 24 * (4 * d * d + 2 * d * ff) + 24 * 4 * d * patches**2
-              + 2 * patches * 1536 * d + 4 * (patches // 4) * 2 * (ff * ff + ff * out))
+    vision = vision_flops(patches)
     decoder = 28 * (2 * 50.33e6 * tokens + 4 * 16 * 128 * tokens * (tokens + 1) / 2)
     return vision / gflops / 1e9, (vision + decoder) / gflops / 1e9
 

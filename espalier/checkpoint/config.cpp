@@ -148,9 +148,8 @@ void check_identity(const JsonObject& top) {
           "{}: model_type: wanted \"qwen3_vl\" (a dense Qwen3-VL), found \"{}\"", top.place(),
           model_type);
   const json& found = top.at("architectures");
-  require(found == json{"Qwen3VLForConditionalGeneration"},
-          "{}: architectures: wanted [\"Qwen3VLForConditionalGeneration\"], found {}", top.place(),
-          found.dump());
+  require(found == json{kArchitecture}, "{}: architectures: wanted [\"{}\"], found {}", top.place(),
+          kArchitecture, found.dump());
   for (const std::string_view key : {"quantization_config", "compression_config"}) {
     require(!top.has(key),
             "{}: {}: quantized weights are not supported; use the checkpoint that they were made "
@@ -584,7 +583,7 @@ Qwen3VLConfig read_config(const std::filesystem::path& folder) {
 }
 
 json to_json(const Qwen3VLConfig& config) {
-  return {{"architectures", {"Qwen3VLForConditionalGeneration"}},
+  return {{"architectures", {kArchitecture}},
           {"image_token_id", config.image_token_id},
           {"model_type", "qwen3_vl"},
           {"text_config", text_to_json(config)},

@@ -14,6 +14,9 @@
 
 namespace espalier {
 
+/// The one entry of config.json's `architectures` that we implement.
+inline constexpr const char* kArchitecture = "Qwen3VLForConditionalGeneration";
+
 /// The decoder. Fields are config.json's keys (`text_config`); none has a default, since a
 /// missing key that is filled silently makes a wrong model run.
 struct TextConfig {

@@ -349,7 +349,7 @@ ModelDirectory open_folder(const fs::path& folder) {
 /// Where the base of a plan is to be looked for. A base that is itself a plan lies where the plan
 /// says; what has moved is the directory at the bottom.
 fs::path base_of(const Plan& plan, const fs::path& file, const OpenOptions& options) {
-  const fs::path written = file.parent_path() / plan.base_path;  // an absolute one stays as it is
+  fs::path written = file.parent_path() / plan.base_path;  // an absolute one stays as it is
   if (options.base.empty()) {
     require(!plan.base_path.empty(), "{}: base: path: is not there; name the base with --base DIR",
             file.string());
@@ -387,11 +387,7 @@ ModelDirectory open_any(const fs::path& path, const OpenOptions& options, int de
   require(plan.num_layers == model.config.text.num_hidden_layers,
           "{}: num_layers: wanted {} as the base has, found {}", path.string(),
           model.config.text.num_hidden_layers, plan.num_layers);
-  std::vector<std::int64_t> folder_layers;
-  for (const std::int64_t layer : plan.kept) {
-    folder_layers.push_back(model.folder_layers[static_cast<std::size_t>(layer)]);
-  }
-  model.folder_layers = std::move(folder_layers);
+  model.folder_layers = numbers_in_folder(model, plan.kept);
   model.path = path;
   model.config.text.num_hidden_layers = std::ssize(plan.kept);
   model.weights = model.weights.keep_layers(plan.kept);
@@ -421,6 +417,16 @@ void find_folder_problems(const fs::path& folder, std::vector<std::string>& prob
 }
 
 }  // namespace
+
+std::vector<std::int64_t> numbers_in_folder(const ModelDirectory& model,
+                                            std::span<const std::int64_t> layers) {
+  std::vector<std::int64_t> numbers;
+  numbers.reserve(layers.size());
+  for (const std::int64_t layer : layers) {
+    numbers.push_back(model.folder_layers[static_cast<std::size_t>(layer)]);
+  }
+  return numbers;
+}
 
 ModelDirectory open_model_directory(const fs::path& model, const OpenOptions& options) {
   return open_any(model, options, 0);

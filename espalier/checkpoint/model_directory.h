@@ -66,6 +66,10 @@ struct ModelDirectory {
   bool is_plan_file = false;
 };
 
+/// Layers of a model by the numbers that they have in its folder: others where a plan shows it.
+std::vector<std::int64_t> numbers_in_folder(const ModelDirectory& model,
+                                            std::span<const std::int64_t> layers);
+
 /// How a model is opened.
 struct OpenOptions {
   /// Where a plan's base lies now; empty: where the plan says.

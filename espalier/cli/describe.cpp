@@ -26,7 +26,7 @@ nlohmann::json describe(const Plan& plan) {
 nlohmann::json describe(const ModelDirectory& model) {
   const TextConfig& text = model.config.text;
   const VisionConfig& vision = model.config.vision;
-  nlohmann::json report = {{"architecture", "Qwen3VLForConditionalGeneration"},
+  nlohmann::json report = {{"architecture", kArchitecture},
                            {"dtype", name_of(model.config.dtype)},
                            {"parameters", count_parameters(model.config)},
                            {"tensors", model.weights.names().size()},

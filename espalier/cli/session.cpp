@@ -26,10 +26,6 @@ std::optional<at::ScalarType> scalar_type_named(const std::string& name) {
   return name == "float32" ? at::kFloat : at::kBFloat16;
 }
 
-}  // namespace
-
-namespace {
-
 /// A pass makes and drops the same large tensors layer after layer: kept by the allocator instead
 /// of given back to the system, they cost no page faults (5 % of a probe's time).
 void keep_freed_memory() {
@@ -77,18 +73,10 @@ ModelInput encode_prompt(const Session& session, const PromptArguments& prompt,
   user.parts.emplace_back(TextPart{prompt.prompt});
   messages.push_back(std::move(user));
 
-  const PreprocessorConfig& preprocessor = session.preprocessor;
-  const EncoderOptions options{
-      .limits = {.factor = static_cast<int>(preprocessor.patch_size * preprocessor.merge_size),
-                 .min_pixels = preprocessor.min_pixels,
-                 .max_pixels = preprocessor.max_pixels},
-      .patch_size = static_cast<int>(preprocessor.patch_size),
-      .merge_size = static_cast<int>(preprocessor.merge_size),
-      .image_token_id = session.model.config.image_token_id,
-      .chat = {.add_generation_prompt = true,
-               .special_tokens = special_tokens_of(prompt.special_tokens)}};
+  EncoderOptions options = encoder_options(session.model.config, session.preprocessor);
+  options.chat.special_tokens = special_tokens_of(prompt.special_tokens);
   return to_input({encode(session.tokenizer, messages, std::move(images), names, options)},
-                  session.model.config, preprocessor);
+                  session.model.config, session.preprocessor);
 }
 
 }  // namespace espalier

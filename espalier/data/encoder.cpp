@@ -50,8 +50,9 @@ std::vector<std::int64_t> encode_ids(const Tokenizer& tokenizer,
   check_placeholder(tokenizer, options);
   const std::int64_t merge_size = options.merge_size;
   std::vector<std::int64_t> tokens_per_image;
+  tokens_per_image.reserve(grids.size());
   for (const ImageGrid& grid : grids) {
-    tokens_per_image.push_back(grid.t * grid.h * grid.w / (merge_size * merge_size));
+    tokens_per_image.push_back(grid.patches() / (merge_size * merge_size));
   }
   return expand_placeholders(encode_chat(tokenizer, messages, options.chat), options.image_token_id,
                              tokens_per_image);
@@ -61,6 +62,7 @@ EncodedExample encode(const Tokenizer& tokenizer, const std::vector<Message>& me
                       std::vector<Image> images, const std::vector<std::string>& image_names,
                       const EncoderOptions& options) {
   std::vector<Size> originals;
+  originals.reserve(images.size());
   for (const Image& image : images) {
     originals.push_back({.width = image.width, .height = image.height});
   }

@@ -28,6 +28,8 @@ struct ImageGrid {
   std::int64_t h;
   std::int64_t w;
   bool operator==(const ImageGrid&) const = default;
+
+  [[nodiscard]] std::int64_t patches() const { return t * h * w; }
 };
 
 /// How the model sees pictures: the size that each is brought to, and its patches.

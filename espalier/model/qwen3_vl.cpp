@@ -132,6 +132,17 @@ Qwen3VL keep_layers(const Qwen3VL& model, std::span<const std::int64_t> kept) {
   return some;
 }
 
+EncoderOptions encoder_options(const Qwen3VLConfig& config,
+                               const PreprocessorConfig& preprocessor) {
+  return {.limits = {.factor = static_cast<int>(preprocessor.patch_size * preprocessor.merge_size),
+                     .min_pixels = preprocessor.min_pixels,
+                     .max_pixels = preprocessor.max_pixels},
+          .patch_size = static_cast<int>(preprocessor.patch_size),
+          .merge_size = static_cast<int>(preprocessor.merge_size),
+          .image_token_id = config.image_token_id,
+          .chat = {}};
+}
+
 ModelInput to_input(const std::vector<EncodedExample>& examples, const Qwen3VLConfig& config,
                     const PreprocessorConfig& preprocessor) {
   InputBuilder builder(config, preprocessor);

@@ -76,6 +76,10 @@ struct TreeInput {
 TreeInput to_tree_input(const std::vector<ExampleTree>& trees, const Qwen3VLConfig& config,
                         const PreprocessorConfig& preprocessor);
 
+/// What the encoder must know of this model and its preprocessor; conversations end with the
+/// opening of the assistant's turn.
+EncoderOptions encoder_options(const Qwen3VLConfig& config, const PreprocessorConfig& preprocessor);
+
 /// Turns encoded examples into one packed input.
 ///
 /// \throws InputError if the preprocessor's patches are not the vision tower's

@@ -84,7 +84,7 @@ std::vector<std::array<std::int64_t, 2>> patch_coordinates(const ImageGrid& grid
                                                            std::int64_t spatial_merge_size) {
   const std::int64_t merge = spatial_merge_size;
   std::vector<std::array<std::int64_t, 2>> coordinates;
-  coordinates.reserve(static_cast<std::size_t>(grid.t * grid.h * grid.w));
+  coordinates.reserve(static_cast<std::size_t>(grid.patches()));
   for (std::int64_t frame = 0; frame < grid.t; ++frame) {
     for (std::int64_t block_row = 0; block_row < grid.h; block_row += merge) {
       for (std::int64_t block_column = 0; block_column < grid.w; block_column += merge) {

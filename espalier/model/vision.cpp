@@ -148,14 +148,12 @@ VisionFeatures encode_together(const VisionTower& tower, const VisionConfig& con
 /// So many patches fill the products; more would only take more memory.
 constexpr std::int64_t kPatchesTogether = 2048;
 
-std::int64_t patches_of(const ImageGrid& grid) { return grid.t * grid.h * grid.w; }
-
 /// How many of the first pictures run together: at least one.
 std::size_t first_group(std::span<const ImageGrid> grids) {
-  std::int64_t patches = patches_of(grids.front());
+  std::int64_t patches = grids.front().patches();
   std::size_t count = 1;
-  while (count < grids.size() && patches + patches_of(grids[count]) <= kPatchesTogether) {
-    patches += patches_of(grids[count++]);
+  while (count < grids.size() && patches + grids[count].patches() <= kPatchesTogether) {
+    patches += grids[count++].patches();
   }
   return count;
 }
@@ -166,7 +164,9 @@ VisionFeatures encode_images(const VisionTower& tower, const VisionConfig& confi
                              const at::Tensor& pixel_values, std::span<const ImageGrid> grids,
                              const StageObserver& observe) {
   // An observer sees each stage once, with all pictures.
-  if (observe) return encode_together(tower, config, pixel_values, grids, observe);
+  if (observe || first_group(grids) == grids.size()) {
+    return encode_together(tower, config, pixel_values, grids, observe);
+  }
   std::vector<at::Tensor> embeds;
   std::vector<std::vector<at::Tensor>> deepstack(tower.deepstack_merger_list.size());
   std::int64_t row = 0;
@@ -174,7 +174,7 @@ VisionFeatures encode_images(const VisionTower& tower, const VisionConfig& confi
     const auto group = rest.first(first_group(rest));
     rest = rest.subspan(group.size());
     std::int64_t rows = 0;
-    for (const ImageGrid& grid : group) rows += patches_of(grid);
+    for (const ImageGrid& grid : group) rows += grid.patches();
     const auto features =
         encode_together(tower, config, pixel_values.narrow(0, row, rows), group, observe);
     row += rows;

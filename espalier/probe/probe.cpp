@@ -12,6 +12,7 @@
 
 #include "espalier/base/error.h"
 #include "espalier/base/hash.h"
+#include "espalier/model/load.h"
 #include "espalier/model/tasks.h"
 #include "espalier/probe/hsic.h"
 #include "espalier/probe/measure.h"
@@ -33,14 +34,7 @@ constexpr std::uint64_t kLaterBytes = 100'000'000;
 constexpr std::int64_t kMostRows = 4096;
 
 EncoderOptions encoder_options(const ProbeModel& of) {
-  const PreprocessorConfig& preprocessor = of.preprocessor;
-  return {.limits = {.factor = static_cast<int>(preprocessor.patch_size * preprocessor.merge_size),
-                     .min_pixels = preprocessor.min_pixels,
-                     .max_pixels = preprocessor.max_pixels},
-          .patch_size = static_cast<int>(preprocessor.patch_size),
-          .merge_size = static_cast<int>(preprocessor.merge_size),
-          .image_token_id = of.model.config.image_token_id,
-          .chat = {}};
+  return encoder_options(of.model.config, of.preprocessor);
 }
 
 // ---- looking at everything before anything runs ----
@@ -54,16 +48,14 @@ struct CheckedItem {
   std::string error;  ///< why it cannot be used; empty if it can
 };
 
-std::int64_t patches_of(const ImageGrid& grid) { return grid.t * grid.h * grid.w; }
-
 WorkSize size_of(const OpenedItem& opened) {
   WorkSize size;
   const std::int64_t shared = shared_prefix(opened.ids);
   size.rows = shared;
   for (const auto& ids : opened.ids) size.rows += std::ssize(ids) - shared;
   for (const ImageGrid& grid : opened.placed.grids) {
-    size.patches += patches_of(grid);
-    size.largest_picture = std::max(size.largest_picture, patches_of(grid));
+    size.patches += grid.patches();
+    size.largest_picture = std::max(size.largest_picture, grid.patches());
   }
   return size;
 }
@@ -166,7 +158,7 @@ void sort_questions(CheckedItem& checked) {
 ProbeRecord empty_record(const ProbeModel& of, const ProbeSet& set, const ProbeOptions& options) {
   const TextConfig& text = of.model.config.text;
   ProbeRecord record{.model = {.fingerprint = fingerprint(of.directory),
-                               .architecture = "Qwen3VLForConditionalGeneration",
+                               .architecture = kArchitecture,
                                .num_layers = text.num_hidden_layers,
                                .hidden_size = text.hidden_size},
                      .options = options.described};
@@ -197,6 +189,10 @@ struct Pass {
   std::size_t end;
 };
 
+std::int64_t bytes_a_number(const ProbeModel& of) {
+  return static_cast<std::int64_t>(c10::elementSize(of.model.dtype()));
+}
+
 /// How much memory passes may take, and whether weights must be given back for it.
 struct MemoryPlan {
   std::uint64_t pass_bytes;
@@ -210,7 +206,7 @@ MemoryPlan plan_memory(const ProbeModel& of, const std::vector<CheckedItem>& ite
   for (const auto& name : of.directory.weights.names()) {
     mapped += of.directory.weights.bytes(name).size();
   }
-  const std::int64_t number = of.model.dtype() == at::kFloat ? 4 : 2;
+  const std::int64_t number = bytes_a_number(of);
   std::uint64_t largest = 0;
   for (const CheckedItem& item : items) {
     largest = std::max(largest, pass_bytes(of.model.config, item.size, number));
@@ -219,8 +215,7 @@ MemoryPlan plan_memory(const ProbeModel& of, const std::vector<CheckedItem>& ite
   const std::uint64_t base = resident_bytes() + kLaterBytes;
   // Tensors that are no views of the mapping (another dtype, a GPU) cannot be given back.
   const bool views =
-      of.model.device().is_cpu() &&
-      of.model.dtype() == (of.model.config.dtype == DType::F32 ? at::kFloat : at::kBFloat16);
+      of.model.device().is_cpu() && of.model.dtype() == scalar_type_of(of.model.config.dtype);
   if (!views) {
     if (!options.memory_bytes) return {.pass_bytes = largest + (1ULL << 30U), .stream = false};
     require(
@@ -349,7 +344,7 @@ ProbeResult probe(const ProbeModel& of, const ProbeSet& set, const fs::path& out
 
   const auto start = Clock::now();
   auto saved = start;
-  const std::int64_t number = of.model.dtype() == at::kFloat ? 4 : 2;
+  const std::int64_t number = bytes_a_number(of);
   for (const Pass& pass :
        plan_passes(items, done, of.model.config, memory, options.most_pictures_a_pass, number)) {
     run_pass(of, open_pass(of, items, pass), memory.stream ? &pages : nullptr, hsic, record);

@@ -112,10 +112,7 @@ SurgeryResult prune_checkpoint(const ModelDirectory& base, const Plan& plan, con
   check_apart(base.folder, out);
   const fs::path config_path = base.folder / "config.json";
   // A plan's base is the folder of another model, with other numbers.
-  std::vector<std::int64_t> kept;
-  for (const std::int64_t layer : plan.kept) {
-    kept.push_back(base.folder_layers[static_cast<std::size_t>(layer)]);
-  }
+  const std::vector<std::int64_t> kept = numbers_in_folder(base, plan.kept);
   const std::string config =
       keep_layers_in_config(read_file(config_path), config_path.string(), kept);
   const Weights weights = base.weights.keep_layers(plan.kept);
