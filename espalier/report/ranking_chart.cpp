@@ -239,11 +239,54 @@ std::string scale_label(const Figure& figure, std::size_t panel, const ScoreScal
                         .size = kSmallestTextSize});
 }
 
-std::string begin_commands(const Figure& figure, const std::vector<Limit>& limits) {
-  return fmt::format("data = '{}.csv'\n", figure.name) + colour_function(limits) +
-         "set multiplot\n"
-         "set border 3 linewidth 0.6 linecolor rgb '" +
-         std::string(kMuted) + "'\n";
+/// A chart of one panel a criterion.
+///
+/// \param axis  what the panels show upward: "rank" or "score"
+/// \param draw  what follows a panel's axes: draw(figure, panel, limits)
+template <typename Draw>
+Figure panels(Figure figure, const Ranking& ranking, std::string_view axis, const Draw& draw) {
+  figure.width = kFigureWidth;
+  figure.height = figure_height(ranking.criteria.size());
+  const auto limits = limits_of(ranking);
+  figure.data = {ranking_table(figure, ranking)};
+  figure.commands = fmt::format("data = '{}.csv'\n", figure.name) + colour_function(limits) +
+                    "set multiplot\nset border 3 linewidth 0.6 linecolor rgb '" +
+                    std::string(kMuted) + "'\n";
+  for (std::size_t panel = 0; panel < ranking.criteria.size(); ++panel) {
+    figure.commands += panel_commands(figure, ranking, panel);
+    if (panel == 0) figure.commands += legend_commands(figure, limits);
+    figure.commands += axis_name_command(figure, panel, axis);
+    figure.commands += draw(figure, panel, limits);
+  }
+  figure.commands += "unset multiplot\n";
+  return figure;
+}
+
+/// The scores of a panel, as gnuplot commands; nothing where there are none.
+std::string score_commands(const Figure& figure, const Ranking& ranking, std::size_t panel) {
+  std::vector<double> scores;
+  for (const auto layer : ranking.criteria[panel].order) {
+    const auto& score = ranking.criteria[panel].scores[static_cast<std::size_t>(layer)];
+    if (score) scores.push_back(*score);
+  }
+  if (scores.empty()) return {};
+  const ScoreScale scale = scale_of(scores);
+  for (double& score : scores) score = (score - scale.best) / scale.unit;
+  return scale_label(figure, panel, scale) + axis_commands('y', scores, 5) + "plot " +
+         dots(ranking, panel, fmt::format("(($4 - {:.9f}) / {:g})", scale.best, scale.unit));
+}
+
+/// The ranks of a panel with their intervals, as gnuplot commands.
+std::string rank_commands(const Ranking& ranking, std::size_t panel) {
+  return fmt::format(
+             "set yrange [{0}.5:0.5]\nset ytics ('1' 1, '{1}' {1}, '{0}' {0}) scale 0.4 offset "
+             "0.5,0 font ',{2}'\n",
+             ranking.prunable.size(), (ranking.prunable.size() + 1) / 2, kSmallTextSize) +
+         fmt::format(
+             "plot data skip 1 using ($1 == {0} ? $3 : NaN):6:(0):($7 - $6) with vectors nohead "
+             "linewidth {1:.2f} linecolor rgb '{2}', \\\n     ",
+             panel, std::min(2.2, 50.0 / static_cast<double>(ranking.model.num_layers)), kLine) +
+         dots(ranking, panel, "5");
 }
 
 }  // namespace
@@ -270,35 +313,13 @@ Figure score_chart(const Ranking& ranking) {
                 .title = "Scores of the layers, by criterion",
                 .caption =
                     "Each panel is a criterion, each dot a layer. The higher, the sooner the layer "
-                    "goes. Full "
-                    "dots are removed at some budget: the stronger the blue, the smaller the "
-                    "budget. Scores of "
-                    "different criteria have different units; where all are almost equal, a panel "
-                    "shows how far they lie below the best.",
-                .width = kFigureWidth,
-                .height = figure_height(ranking.criteria.size())};
-  const auto limits = limits_of(ranking);
-  figure.data = {ranking_table(figure, ranking)};
-  figure.commands = begin_commands(figure, limits);
-  for (std::size_t panel = 0; panel < ranking.criteria.size(); ++panel) {
-    figure.commands += panel_commands(figure, ranking, panel);
-    if (panel == 0) figure.commands += legend_commands(figure, limits);
-    figure.commands += axis_name_command(figure, panel, "score");
-    std::vector<double> scores;
-    for (const auto layer : ranking.criteria[panel].order) {
-      const auto& score = ranking.criteria[panel].scores[static_cast<std::size_t>(layer)];
-      if (score) scores.push_back(*score);
-    }
-    if (scores.empty()) continue;
-    const ScoreScale scale = scale_of(scores);
-    for (double& score : scores) score = (score - scale.best) / scale.unit;
-    figure.commands += scale_label(figure, panel, scale);
-    figure.commands += axis_commands('y', scores, 5) + "plot ";
-    figure.commands +=
-        dots(ranking, panel, fmt::format("(($4 - {:.9f}) / {:g})", scale.best, scale.unit));
-  }
-  figure.commands += "unset multiplot\n";
-  return figure;
+                    "goes. Full dots are removed at some budget: the stronger the blue, the "
+                    "smaller the budget. Scores of different criteria have different units; where "
+                    "all are almost equal, a panel shows how far they lie below the best."};
+  return panels(std::move(figure), ranking, "score",
+                [&](const Figure& drawn, std::size_t panel, const std::vector<Limit>&) {
+                  return score_commands(drawn, ranking, panel);
+                });
 }
 
 Figure rank_chart(const Ranking& ranking) {
@@ -314,30 +335,13 @@ Figure rank_chart(const Ranking& ranking) {
                 .caption =
                     "Each panel is a criterion, each dot a layer; rank 1, on top, goes first. "
                     "What lies above a thin line goes at that budget under the top-K rule. " +
-                    bars + " Bars that cross a line mark layers whose fate the data do not settle.",
-                .width = kFigureWidth,
-                .height = figure_height(ranking.criteria.size())};
-  const auto limits = limits_of(ranking);
-  figure.data = {ranking_table(figure, ranking)};
-  figure.commands = begin_commands(figure, limits);
-  for (std::size_t panel = 0; panel < ranking.criteria.size(); ++panel) {
-    figure.commands += panel_commands(figure, ranking, panel);
-    if (panel == 0) figure.commands += legend_commands(figure, limits);
-    figure.commands +=
-        axis_name_command(figure, panel, "rank") + limit_commands(figure, ranking, panel, limits);
-    figure.commands += fmt::format(
-        "set yrange [{0}.5:0.5]\nset ytics ('1' 1, '{1}' {1}, '{0}' {0}) scale 0.4 offset 0.5,0 "
-        "font "
-        "',{2}'\n",
-        ranking.prunable.size(), (ranking.prunable.size() + 1) / 2, kSmallTextSize);
-    figure.commands += fmt::format(
-        "plot data skip 1 using ($1 == {0} ? $3 : NaN):6:(0):($7 - $6) with vectors nohead "
-        "linewidth {1:.2f} linecolor rgb '{2}', \\\n     ",
-        panel, std::min(2.2, 50.0 / static_cast<double>(ranking.model.num_layers)), kLine);
-    figure.commands += dots(ranking, panel, "5");
-  }
-  figure.commands += "unset multiplot\n";
-  return figure;
+                    bars +
+                    " Bars that cross a line mark layers whose fate the data do not settle."};
+  return panels(std::move(figure), ranking, "rank",
+                [&](const Figure& drawn, std::size_t panel, const std::vector<Limit>& limits) {
+                  return limit_commands(drawn, ranking, panel, limits) +
+                         rank_commands(ranking, panel);
+                });
 }
 
 }  // namespace espalier
