@@ -178,9 +178,10 @@ void MappedFile::release_pages() const {
 
 void release_mapped_pages(std::span<const std::byte> part) {
   const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<std::uintptr_t>(part.data()) + page - 1) / page * page;
-  const auto end = reinterpret_cast<std::uintptr_t>(part.data() + part.size()) / page * page;
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  const auto before = (page - reinterpret_cast<std::uintptr_t>(part.data()) % page) % page;
+  if (before >= part.size()) return;
+  const auto whole = part.subspan(before, (part.size() - before) / page * page);
+  if (!whole.empty()) madvise(const_cast<std::byte*>(whole.data()), whole.size(), MADV_DONTNEED);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept

@@ -27,6 +27,7 @@ constexpr std::array<std::string_view, 2> kBlockCriteria = {"window", "angular"}
 
 const CriterionResult& criterion_named(const Ranking& ranking, const std::string& asked) {
   std::vector<std::string> names;
+  names.reserve(ranking.criteria.size());
   for (const CriterionResult& criterion : ranking.criteria) names.push_back(criterion.name);
   require(!names.empty(), "the ranking has no criterion; rank again");
   std::string name = asked.empty() ? kDefaultCriterion : asked;
