@@ -119,6 +119,38 @@ void add_tree(InputBuilder& builder, const ExampleTree& tree, std::vector<std::s
   }
 }
 
+/// For each sample of a pass, its rows, and the cache's rows that these may see: the ones that are
+/// there and their own.
+std::vector<AttentionSegment> places_in(const KvCache& cache,
+                                        const std::vector<Segment>& segments) {
+  assume(cache.samples.size() == segments.size(), "a cache has a part for each segment");
+  std::vector<AttentionSegment> places;
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    const Segment& segment = segments[i];
+    const CachedSample& sample = cache.samples[i];
+    const std::int64_t rows = segment.end - segment.begin;
+    assume(segment.prefix_begin == segment.prefix_end, "a cache has no shared prefixes");
+    require(sample.length + rows <= sample.capacity,
+            "forward: {} tokens after {} do not fit into a cache of {}", rows, sample.length,
+            sample.capacity);
+    places.push_back({.query_begin = segment.begin,
+                      .query_end = segment.end,
+                      .key_begin = sample.begin,
+                      .key_end = sample.begin + sample.length + rows});
+  }
+  return places;
+}
+
+/// Where in the cache each row of the pass goes, [T].
+at::Tensor new_rows(const std::vector<AttentionSegment>& places) {
+  std::vector<std::int64_t> rows;
+  for (const AttentionSegment& place : places) {
+    const std::int64_t count = place.query_end - place.query_begin;
+    for (std::int64_t i = 0; i < count; ++i) rows.push_back(place.key_end - count + i);
+  }
+  return to_tensor(rows);
+}
+
 }  // namespace
 
 Qwen3VL keep_layers(const Qwen3VL& model, std::span<const std::int64_t> kept) {
@@ -179,10 +211,8 @@ TreeInput to_tree_input(const std::vector<ExampleTree>& trees, const Qwen3VLConf
 at::Tensor forward(const Qwen3VL& model, const ModelInput& input, const ForwardOptions& options) {
   const auto ids = input.input_ids.to(model.device());
   KvCache* cache = options.cache;
-  const std::int64_t cached = cache == nullptr ? 0 : cache->length;
-  require(cache == nullptr || cached + ids.size(0) <= cache->capacity,
-          "forward: {} tokens after {} do not fit into a cache of {}", ids.size(0), cached,
-          cache == nullptr ? 0 : cache->capacity);
+  std::vector<AttentionSegment> cached;
+  if (cache != nullptr) cached = places_in(*cache, input.segments);
 
   at::Tensor hidden = model.language_model.embed_tokens.index_select(0, ids);
   VisualRows visual;
@@ -195,8 +225,11 @@ at::Tensor forward(const Qwen3VL& model, const ModelInput& input, const ForwardO
   const TextConfig& config = model.config.text;
   const Rotary rotary =
       text_rotary(config, input.position_ids.to(model.device()), hidden.scalar_type());
-  const LayerContext context{
-      .config = config, .rotary = rotary, .segments = input.segments, .cached = cached};
+  const LayerContext context{.config = config,
+                             .rotary = rotary,
+                             .segments = input.segments,
+                             .cached = cached,
+                             .cache_rows = new_rows(cached).to(model.device())};
   const auto& layers = model.language_model.layers;
   const auto wanted = options.first_layers.value_or(std::ssize(layers));
   assume(0 <= wanted && wanted <= std::ssize(layers), "no more layers are run than there are");
@@ -214,7 +247,10 @@ at::Tensor forward(const Qwen3VL& model, const ModelInput& input, const ForwardO
       hidden = hidden.index_add(0, visual.rows, visual.features.deepstack[i]);
     }
   }
-  if (cache != nullptr) cache->length += ids.size(0);
+  for (std::size_t i = 0; i < cached.size(); ++i) {
+    CachedSample& sample = cache->samples[i];
+    sample.length = cached[i].key_end - sample.begin;
+  }
   return hidden;
 }
 
