@@ -16,6 +16,7 @@ using nlohmann::json;
 namespace {
 
 constexpr std::size_t kMaxNesting = 100;
+constexpr std::uint64_t kMaxJsonlBytes = 4ULL << 30U;
 
 /// An iterator that tells where the parser is; nlohmann's events do not.
 struct Cursor {
@@ -178,6 +179,21 @@ json parse_json(std::string_view text, std::string_view source) {
 
 json read_json(const std::filesystem::path& path) {
   return parse_json(read_file(path), path.string());
+}
+
+void for_each_json_line(const std::filesystem::path& file,
+                        const std::function<void(const json& row, const std::string& place)>& row) {
+  const std::string text = read_file(file, kMaxJsonlBytes);
+  std::int64_t number = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view line(text.data() + begin, end - begin);
+    begin = end + 1;
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    const std::string place = fmt::format("{}:{}", file.string(), number);
+    row(parse_json(line, place), place);
+  }
 }
 
 JsonObject::JsonObject(const json& value, std::string place)
