@@ -165,14 +165,31 @@ struct VerifyArguments {
   bool quiet = false;
 };
 
+/// `espalier eval MODEL --questions FILE --out DIR`
+struct EvalArguments {
+  std::filesystem::path model;
+  std::vector<std::filesystem::path> questions;
+  std::optional<std::int64_t> limit;
+  std::uint64_t seed = 0;
+  std::int64_t batch = 64;
+  std::int64_t max_new_tokens = 64;
+  std::filesystem::path against;  ///< another evaluation's folder; empty: none
+  bool shuffle_pictures = false;
+  RunArguments run;
+  std::filesystem::path out;
+  bool force = false;
+  bool json = false;
+  bool quiet = false;
+};
+
 /// A text that was asked for: help or the version.
 struct HelpText {
   std::string text;
 };
 
-using Arguments =
-    std::variant<HelpText, InspectArguments, InitArguments, GenerateArguments, TraceArguments,
-                 ProbeArguments, RankArguments, PruneArguments, VerifyArguments, ReportArguments>;
+using Arguments = std::variant<HelpText, InspectArguments, InitArguments, GenerateArguments,
+                               TraceArguments, ProbeArguments, RankArguments, PruneArguments,
+                               VerifyArguments, ReportArguments, EvalArguments>;
 
 /// Understands a command line.
 ///

@@ -6,7 +6,7 @@
 namespace espalier {
 
 /// What each command does once its command line is understood. Results go to stdout, talk to
-/// stderr. The first four are dry; the others need LibTorch and live in espalier-engine.
+/// stderr. The first five are dry; the others need LibTorch and live in espalier-engine.
 ///
 /// \throws InputError and what the floors below throw
 /// \return the exit code
@@ -19,5 +19,6 @@ int run_generate(const GenerateArguments& arguments);
 int run_trace(const TraceArguments& arguments);
 int run_probe(const ProbeArguments& arguments);
 int run_verify(const VerifyArguments& arguments);
+int run_eval(const EvalArguments& arguments);
 
 }  // namespace espalier

@@ -18,6 +18,7 @@ int run(int argc, char** argv) {
   if (const auto* trace = std::get_if<TraceArguments>(&arguments)) return run_trace(*trace);
   if (const auto* probe = std::get_if<ProbeArguments>(&arguments)) return run_probe(*probe);
   if (const auto* verify = std::get_if<VerifyArguments>(&arguments)) return run_verify(*verify);
+  if (const auto* eval = std::get_if<EvalArguments>(&arguments)) return run_eval(*eval);
   throw InputError("espalier-engine is started by espalier; call that one");
 }
 
