@@ -2,6 +2,7 @@
 #include "espalier/base/files.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -249,6 +250,16 @@ void OutputFile::commit() {
   if (error != 0) fail(path_, "cannot put the file in its place", error);
   temporary_.clear();
   sync_path(path_.parent_path(), path_);
+}
+
+FolderLock::~FolderLock() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+bool FolderLock::take(const std::filesystem::path& folder) {
+  assume(descriptor_ < 0, "a lock is taken once");
+  descriptor_ = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  return descriptor_ >= 0 && flock(descriptor_, LOCK_EX | LOCK_NB) == 0;
 }
 
 void write_file(const fs::path& path, std::string_view text, bool force) {

@@ -77,6 +77,24 @@ class OutputFile {
   std::uint64_t flushed_ = 0;  ///< bytes that the system was already asked to put on the disk
 };
 
+/// Keeps two programs from working in one folder: the system gives the lock back when the program
+/// ends, however it ends.
+class FolderLock {
+ public:
+  FolderLock() = default;
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+  /// Takes a folder that exists, once.
+  ///
+  /// \return  whether nobody else has it
+  bool take(const std::filesystem::path& folder);
+
+ private:
+  int descriptor_ = -1;
+};
+
 /// Writes a text file whole or not at all.
 void write_file(const std::filesystem::path& path, std::string_view text, bool force);
 
