@@ -66,11 +66,14 @@ struct TrainingSet {
   std::vector<TrainingSample> samples;  ///< at least one
   std::vector<std::string> sources;     ///< in order of appearance
   TrainingSetCounts counts;
-  /// SHA-256, hexadecimal, over the samples in order: ids, labels, sizes on the patch grid, and of
-  /// each picture its path relative to the root and the bytes of its file. Thus it changes with
-  /// rows, tokenizer, limits and files, but not with the folder that all of it lies in.
+  /// SHA-256, hexadecimal, over the samples in order: ids, labels, and of each picture its grid,
+  /// its path relative to the root, and how many bytes its file has. Thus it changes with rows,
+  /// tokenizer and limits, but not with the folder that all of it lies in, nor with a picture that
+  /// was replaced by one of the same sizes.
   std::string fingerprint;
-  std::vector<std::string> dropped;  ///< "file:line: reason" of the first 20 that were left out
+  /// "file:line: reason" of the first 20 that were left out; of a file, what could not be read
+  /// stands before what could not be used.
+  std::vector<std::string> dropped;
 };
 
 /// Reads files of conversations (read_conversations) and plans a sample for each: ids, what is to
