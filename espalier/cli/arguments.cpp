@@ -431,6 +431,44 @@ void add_report(CLI::App& app, Arguments& chosen) {
   add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
 }
 
+void add_synth(CLI::App& app, Arguments& chosen) {
+  const auto [command, arguments] = add_command<SynthArguments>(
+      app, chosen, "synth", "draw pictures with conversations and questions about them",
+      "Kinds of problems: one-digit-sum, one-digit-difference, one-digit-product, two-digit-sum,\n"
+      "two-digit-difference, three-terms, unknown, comparison, table.\n\n"
+      "Examples:\n  espalier synth train --count 1000\n"
+      "  espalier synth test --domain math --count 200 --split test --kinds "
+      "two-digit-sum,unknown=3");
+  command.add_option("OUT", arguments.out, "folder to write")->required();
+  command.add_option("--domain", arguments.domain, "math, scenes or all (default)")
+      ->check(one_of({"math", "scenes", "all"}));
+  command.add_option("--count", arguments.count, "pictures a domain")
+      ->required()
+      ->check(whole_number(1, 10 * kMany));
+  command.add_option("--seed", arguments.seed, "of everything that is drawn (default 0)")
+      ->check(whole_number(0, UINT64_MAX));
+  command
+      .add_option("--split", arguments.split,
+                  "train (default), val or test: no content is in two of them")
+      ->check(one_of({"train", "val", "test"}));
+  command
+      .add_option("--scale", arguments.scale,
+                  "times 128 x 32 (problems) and 64 x 64 pixels (scenes, tables); default 1")
+      ->check(whole_number(1, 16));
+  command.add_option("--kinds", arguments.kinds,
+                     "of problems, with weights: two-digit-sum,unknown=3 (default: all alike)");
+  command.add_option("--subtasks", arguments.subtasks,
+                     "that there are conversations for: direct,cot (default: all)");
+  add_flag(command, "--text", arguments.text, "problems as text in the prompts, without pictures");
+  command.add_option("--fonts", arguments.fonts,
+                     "folder of the typefaces (default: /usr/share/fonts, /usr/local/share/fonts)");
+  command.add_option("--threads", arguments.threads, "CPU threads (default: all cores)")
+      ->check(whole_number(1, 1024));
+  add_flag(command, "--force", arguments.force, "replace an existing folder");
+  add_flag(command, "--json", arguments.json, "print one JSON object about what was written");
+  add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
+}
+
 std::vector<std::string> command_names(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
@@ -507,6 +545,7 @@ Arguments parse_arguments(int argc, const char* const* argv) {
   add_prune(app, chosen);
   add_verify(app, chosen);
   add_report(app, chosen);
+  add_synth(app, chosen);
   app.footer("espalier COMMAND --help says more.");
   try {
     app.parse(argc, argv);
