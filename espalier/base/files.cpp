@@ -14,6 +14,7 @@
 #include <functional>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "espalier/base/error.h"
 
@@ -25,6 +26,9 @@ namespace {
 
 // The system is asked to start writing every so often, so that the sync at the end is short.
 constexpr std::uint64_t kFlushBytes = 64ULL << 20;
+
+// A folder of more files is synced with the whole file system instead of file by file.
+constexpr std::size_t kManyFiles = 200;
 
 std::string_view remedy_for(int error) {
   switch (error) {
@@ -113,6 +117,28 @@ void sync_path(const fs::path& path, const fs::path& shown) {
     fail(shown, "cannot write to the disk", errno);
 }
 
+/// Puts a folder with all that is in it on the disk: file by file, or, where there are many, the
+/// whole file system at once, since each sync alone may wait for the disk.
+void sync_folder(const fs::path& folder, const fs::path& shown) {
+  std::vector<fs::path> paths;
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const fs::file_status status = entry->symlink_status(error);
+    if (fs::is_regular_file(status) || fs::is_directory(status)) paths.push_back(entry->path());
+  }
+  if (error) fail(shown, "cannot put the folder in its place", error.value());
+  if (paths.size() > kManyFiles) {
+    const Descriptor descriptor(open(folder.c_str(), O_RDONLY | O_CLOEXEC));
+    if (descriptor.get() < 0 || syncfs(descriptor.get()) != 0) {
+      fail(shown, "cannot write to the disk", errno);
+    }
+    return;
+  }
+  for (const fs::path& path : paths) sync_path(path, shown);
+  sync_path(folder, shown);
+}
+
 /// Renames with one of renameat2's flags. 0 or an errno; EINVAL where the file system cannot.
 int rename_with(const fs::path& from, const fs::path& to, unsigned flags) {
   if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0) return 0;
@@ -121,6 +147,15 @@ int rename_with(const fs::path& from, const fs::path& to, unsigned flags) {
 
 int rename_plain(const fs::path& from, const fs::path& to) {
   return std::rename(from.c_str(), to.c_str()) == 0 ? 0 : errno;
+}
+
+void write_all(int descriptor, std::span<const std::byte> bytes, const fs::path& shown) {
+  while (!bytes.empty()) {
+    const ssize_t count = write(descriptor, bytes.data(), bytes.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail(shown, "cannot write", errno);
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+  }
 }
 
 [[noreturn]] void refuse_existing(const fs::path& path) {
@@ -217,13 +252,8 @@ OutputFile::~OutputFile() {
 
 void OutputFile::write(std::span<const std::byte> bytes) {
   assume(descriptor_ >= 0, "nothing is written after commit");
-  while (!bytes.empty()) {
-    const ssize_t count = ::write(descriptor_, bytes.data(), bytes.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail(path_, "cannot write", errno);
-    bytes = bytes.subspan(static_cast<std::size_t>(count));
-    position_ += static_cast<std::uint64_t>(count);
-  }
+  write_all(descriptor_, bytes, path_);
+  position_ += bytes.size();
   if (position_ - flushed_ >= kFlushBytes) {
     // Only a hint: where it fails, the sync at the end does the work and reports.
     sync_file_range(descriptor_, static_cast<off64_t>(flushed_),
@@ -337,16 +367,16 @@ OutputDirectory::~OutputDirectory() {
   if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
 }
 
+void OutputDirectory::write(const fs::path& name, std::span<const std::byte> bytes) const {
+  const fs::path file = temporary_ / name;
+  const Descriptor descriptor(open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  if (descriptor.get() < 0) fail(path_ / name, "cannot write there", errno);
+  write_all(descriptor.get(), bytes, path_ / name);
+}
+
 void OutputDirectory::commit() {
   assume(!temporary_.empty(), "commit is called once");
-  std::error_code error;
-  for (fs::recursive_directory_iterator entry(temporary_, error), end; !error && entry != end;
-       entry.increment(error)) {
-    const fs::file_status status = entry->symlink_status(error);
-    if (fs::is_regular_file(status) || fs::is_directory(status)) sync_path(entry->path(), path_);
-  }
-  if (error) fail(path_, "cannot put the folder in its place", error.value());
-  sync_path(temporary_, path_);
+  sync_folder(temporary_, path_);
 
   // Renaming onto a folder works only while that is empty, which is just what we promise.
   int failure = rename_plain(temporary_, path_);
@@ -365,7 +395,8 @@ void OutputDirectory::commit() {
   if (failure == ENOTEMPTY || failure == EEXIST) refuse_existing(path_);
   if (failure != 0) fail(path_, "cannot put the folder in its place", failure);
   temporary_.clear();
-  fs::remove_all(old, error);  // the new folder stands; what cannot be deleted does no harm
+  std::error_code ignored;
+  fs::remove_all(old, ignored);  // the new folder stands; what cannot be deleted does no harm
   sync_path(path_.parent_path(), path_);
 }
 

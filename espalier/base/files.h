@@ -136,6 +136,12 @@ class OutputDirectory {
 
   /// Where to write: the temporary folder.
   [[nodiscard]] const std::filesystem::path& path() const { return temporary_; }
+  /// Writes a new file of the folder without a sync, which `commit` does: for folders of many
+  /// small files. Its own folder must exist. Threads may write at the same time.
+  ///
+  /// \param name         relative to the folder
+  /// \throws InputError  if it is there already, or on a full or failing disk
+  void write(const std::filesystem::path& name, std::span<const std::byte> bytes) const;
   /// Puts the folder in its place; call once, last. The old folder is deleted only after the new
   /// one stands.
   /// \throws InputError on a full or failing disk, or (without force) if the path has been filled

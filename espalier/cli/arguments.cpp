@@ -398,23 +398,27 @@ void add_objective(CLI::App& command, FinetuneArguments& arguments) {
                      "lora (default), all, or a list of decoder, vision, projector, embedding, "
                      "layers:4-9; lora:4-9 for some layers");
   command.add_option("--teacher", arguments.teacher, "the unpruned parent to learn from");
-  command.add_option("--loss", arguments.loss,
-                     "sft: next token (default); kd: the teacher's distribution; kd+hidden: its "
-                     "hidden states across gaps too")
+  command
+      .add_option("--loss", arguments.loss,
+                  "sft: next token (default); kd: the teacher's distribution; kd+hidden: its "
+                  "hidden states across gaps too")
       ->check(one_of({"sft", "kd", "kd+hidden"}));
   add_flag(command, "--control", arguments.control,
            "train the unpruned teacher by the same recipe: what does the recipe itself cost?");
-  command.add_option("--kd-share", arguments.teacher_share,
-                     "share of the divergence in the loss, the rest is next token (default 1)")
+  command
+      .add_option("--kd-share", arguments.teacher_share,
+                  "share of the divergence in the loss, the rest is next token (default 1)")
       ->check(number());
   command.add_option("--temperature", arguments.temperature, "of the divergence (default 1)")
       ->check(number());
-  command.add_option("--kd-top-k", arguments.top_k,
-                     "the teacher's likeliest tokens by themselves, the rest as one class "
-                     "(default: all by themselves)")
+  command
+      .add_option("--kd-top-k", arguments.top_k,
+                  "the teacher's likeliest tokens by themselves, the rest as one class "
+                  "(default: all by themselves)")
       ->check(whole_number(1, kMany << 20));
-  command.add_option("--hidden-weight", arguments.hidden_weight,
-                     "what hidden states count with kd+hidden (default 1)")
+  command
+      .add_option("--hidden-weight", arguments.hidden_weight,
+                  "what hidden states count with kd+hidden (default 1)")
       ->check(number());
   add_flag(command, "--balance", arguments.balance,
            "scale the hidden states' loss to the divergence");
@@ -428,11 +432,11 @@ void add_objective(CLI::App& command, FinetuneArguments& arguments) {
 
 /// How it is trained.
 void add_recipe(CLI::App& command, FinetuneArguments& arguments) {
-  command.add_option("--preset", arguments.preset,
-                     "paper: rate 2e-5, no warm-up (default); high-rate: 1e-4, 3 % warm-up")
+  command
+      .add_option("--preset", arguments.preset,
+                  "paper: rate 2e-5, no warm-up (default); high-rate: 1e-4, 3 % warm-up")
       ->check(one_of({"paper", "high-rate"}));
-  command.add_option("--optimizer", arguments.optimizer,
-                     "adamw (default), or muon for matrices")
+  command.add_option("--optimizer", arguments.optimizer, "adamw (default), or muon for matrices")
       ->check(one_of({"adamw", "muon"}));
   command.add_option("--learning-rate", arguments.learning_rate, "AdamW's, at the peak")
       ->check(number());
@@ -453,8 +457,9 @@ void add_recipe(CLI::App& command, FinetuneArguments& arguments) {
   command.add_option("--epochs", arguments.epochs, "default 1")->check(whole_number(1, kMany));
   command.add_option("--steps", arguments.steps, "in the place of epochs")
       ->check(whole_number(1, kMany << 10));
-  command.add_option("--normalize", arguments.normalize,
-                     "tokens: each label counts alike (default); samples: each sample does")
+  command
+      .add_option("--normalize", arguments.normalize,
+                  "tokens: each label counts alike (default); samples: each sample does")
       ->check(one_of({"tokens", "samples"}));
   command.add_option("--seed", arguments.seed, "of adapters, order and dropout (default 0)")
       ->check(whole_number(0, UINT64_MAX));
@@ -479,20 +484,22 @@ void add_finetune(CLI::App& app, Arguments& chosen) {
   add_recipe(command, arguments);
   command.add_option("--max-length", arguments.max_length, "tokens of a sample (default 8192)")
       ->check(whole_number(1, kMany << 10));
-  command.add_option("--long-samples", arguments.long_samples,
-                     "drop: leave longer samples out, counted (default); error")
+  command
+      .add_option("--long-samples", arguments.long_samples,
+                  "drop: leave longer samples out, counted (default); error")
       ->check(one_of({"drop", "error"}));
   add_flag(command, "--skip-bad", arguments.skip_bad, "leave out rows that cannot be used");
-  command.add_option("--pack-tokens", arguments.pack_tokens,
-                     "tokens that run together (default 4096)")
+  command
+      .add_option("--pack-tokens", arguments.pack_tokens, "tokens that run together (default 4096)")
       ->check(whole_number(1, kMany << 10));
   add_bytes(command, "--memory", arguments.memory_bytes,
             "most memory of the whole program; layers run again as it asks");
-  command.add_option("--validate-every", arguments.validate_every,
-                     "steps (default: at the end alone)")
+  command
+      .add_option("--validate-every", arguments.validate_every, "steps (default: at the end alone)")
       ->check(whole_number(1, kMany << 10));
-  command.add_option("--save-every", arguments.save_every_seconds,
-                     "seconds of work that a kill may cost (default 60)")
+  command
+      .add_option("--save-every", arguments.save_every_seconds,
+                  "seconds of work that a kill may cost (default 60)")
       ->check(number());
   add_run(command, arguments.run);
   command.add_option("--out", arguments.out, "folder of the run, and of the adapter")->required();
@@ -579,6 +586,44 @@ void add_report(CLI::App& app, Arguments& chosen) {
   add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
 }
 
+void add_synth(CLI::App& app, Arguments& chosen) {
+  const auto [command, arguments] = add_command<SynthArguments>(
+      app, chosen, "synth", "draw pictures with conversations and questions about them",
+      "Kinds of problems: one-digit-sum, one-digit-difference, one-digit-product, two-digit-sum,\n"
+      "two-digit-difference, three-terms, unknown, comparison, table.\n\n"
+      "Examples:\n  espalier synth train --count 1000\n"
+      "  espalier synth test --domain math --count 200 --split test --kinds "
+      "two-digit-sum,unknown=3");
+  command.add_option("OUT", arguments.out, "folder to write")->required();
+  command.add_option("--domain", arguments.domain, "math, scenes or all (default)")
+      ->check(one_of({"math", "scenes", "all"}));
+  command.add_option("--count", arguments.count, "pictures a domain")
+      ->required()
+      ->check(whole_number(1, 10 * kMany));
+  command.add_option("--seed", arguments.seed, "of everything that is drawn (default 0)")
+      ->check(whole_number(0, UINT64_MAX));
+  command
+      .add_option("--split", arguments.split,
+                  "train (default), val or test: no content is in two of them")
+      ->check(one_of({"train", "val", "test"}));
+  command
+      .add_option("--scale", arguments.scale,
+                  "times 128 x 32 (problems) and 64 x 64 pixels (scenes, tables); default 1")
+      ->check(whole_number(1, 16));
+  command.add_option("--kinds", arguments.kinds,
+                     "of problems, with weights: two-digit-sum,unknown=3 (default: all alike)");
+  command.add_option("--subtasks", arguments.subtasks,
+                     "that there are conversations for: direct,cot (default: all)");
+  add_flag(command, "--text", arguments.text, "problems as text in the prompts, without pictures");
+  command.add_option("--fonts", arguments.fonts,
+                     "folder of the typefaces (default: /usr/share/fonts, /usr/local/share/fonts)");
+  command.add_option("--threads", arguments.threads, "CPU threads (default: all cores)")
+      ->check(whole_number(1, 1024));
+  add_flag(command, "--force", arguments.force, "replace an existing folder");
+  add_flag(command, "--json", arguments.json, "print one JSON object about what was written");
+  add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
+}
+
 std::vector<std::string> command_names(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
@@ -657,6 +702,7 @@ Arguments parse_arguments(int argc, const char* const* argv) {
   add_finetune(app, chosen);
   add_merge(app, chosen);
   add_report(app, chosen);
+  add_synth(app, chosen);
   app.footer("espalier COMMAND --help says more.");
   try {
     app.parse(argc, argv);

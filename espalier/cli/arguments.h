@@ -152,6 +152,24 @@ struct ReportArguments {
   bool quiet = false;
 };
 
+/// `espalier synth OUT --count N`
+struct SynthArguments {
+  std::filesystem::path out;
+  std::string domain = "all";  ///< "math", "scenes" or "all"
+  std::uint64_t count = 0;
+  std::uint64_t seed = 0;
+  std::string split = "train";  ///< "train", "val" or "test"
+  int scale = 1;
+  std::string kinds;     ///< as parse_kinds takes them; empty: all
+  std::string subtasks;  ///< names with commas between; empty: all
+  bool text = false;
+  std::filesystem::path fonts;  ///< empty: where the system keeps them
+  unsigned threads = 0;         ///< 0: all cores
+  bool force = false;
+  bool json = false;
+  bool quiet = false;
+};
+
 /// `espalier verify PRUNED --against MODEL`
 struct VerifyArguments {
   std::filesystem::path pruned;
@@ -233,8 +251,8 @@ struct HelpText {
 
 using Arguments =
     std::variant<HelpText, InspectArguments, InitArguments, GenerateArguments, TraceArguments,
-                 ProbeArguments, RankArguments, PruneArguments, VerifyArguments, ReportArguments, FinetuneArguments,
-                 MergeArguments>;
+                 ProbeArguments, RankArguments, PruneArguments, VerifyArguments, ReportArguments,
+                 FinetuneArguments, MergeArguments, SynthArguments>;
 
 /// Understands a command line.
 ///

@@ -32,8 +32,8 @@ LoraOptions lora_of(const FinetuneArguments& arguments) {
   if (arguments.lora_targets.empty()) return lora;
   lora.targets.clear();
   for (std::size_t begin = 0; begin <= arguments.lora_targets.size();) {
-    const std::size_t end = std::min(arguments.lora_targets.find(',', begin),
-                                     arguments.lora_targets.size());
+    const std::size_t end =
+        std::min(arguments.lora_targets.find(',', begin), arguments.lora_targets.size());
     lora.targets.push_back(arguments.lora_targets.substr(begin, end - begin));
     begin = end + 1;
   }
@@ -81,8 +81,7 @@ TrainingSet read_set(const std::vector<std::filesystem::path>& files, const Sess
       files, session.tokenizer,
       {.encoder = encoder_options(session.model.config, session.preprocessor),
        .max_length = arguments.max_length,
-       .long_samples =
-           arguments.long_samples == "drop" ? LongSamples::Drop : LongSamples::Error,
+       .long_samples = arguments.long_samples == "drop" ? LongSamples::Drop : LongSamples::Error,
        .image_root = arguments.image_root,
        .skip_bad = arguments.skip_bad});
   if (arguments.quiet) return set;
@@ -205,9 +204,9 @@ Prepared open_models(const FinetuneArguments& arguments) {
   run.base.clear();
   prepared.teacher_session.emplace(open_session(arguments.teacher, run));
   if (arguments.loss == "sft") return prepared;
-  prepared.teacher.emplace(
-      make_teacher(prepared.teacher_session->directory, prepared.teacher_session->model,
-                   prepared.session.directory, prepared.session.model));
+  prepared.teacher.emplace(make_teacher(prepared.teacher_session->directory,
+                                        prepared.teacher_session->model, prepared.session.directory,
+                                        prepared.session.model));
   return prepared;
 }
 
@@ -233,9 +232,8 @@ int run_finetune(const FinetuneArguments& arguments) {
       {"kind", "training"},
       {"tool_version", ESPALIER_VERSION},
       {"model", {{"fingerprint", base}}},
-      {"teacher", prepared.teacher_session
-                      ? json(fingerprint(prepared.teacher_session->directory))
-                      : json(nullptr)},
+      {"teacher", prepared.teacher_session ? json(fingerprint(prepared.teacher_session->directory))
+                                           : json(nullptr)},
       {"data", to_json(set)},
       {"validation", validation ? to_json(*validation) : json(nullptr)},
       {"options", options_of(arguments, trained)}};
@@ -259,17 +257,17 @@ int run_finetune(const FinetuneArguments& arguments) {
       .save_every_seconds = arguments.save_every_seconds,
       .force = arguments.force,
       .header = header.dump(),
-      .progress = [&](const TrainingStep& step, std::int64_t steps, std::int64_t first) {
-        reporter(step, steps, first);
-      },
-      .finish = [&](const TrainingResult& result) {
-        if (part.lora) {
-          write_adapter(arguments.out, trained, session.directory.path.string(), base);
-        }
-        if (arguments.merge_to.empty()) return;
-        write_trained(session.directory, trained, arguments.merge_to,
-                      card_of(arguments, result, set), arguments.force);
-      }};
+      .progress = [&](const TrainingStep& step, std::int64_t steps,
+                      std::int64_t first) { reporter(step, steps, first); },
+      .finish =
+          [&](const TrainingResult& result) {
+            if (part.lora) {
+              write_adapter(arguments.out, trained, session.directory.path.string(), base);
+            }
+            if (arguments.merge_to.empty()) return;
+            write_trained(session.directory, trained, arguments.merge_to,
+                          card_of(arguments, result, set), arguments.force);
+          }};
   if (!arguments.quiet) options.plan = tell_plan;
   const TrainingResult result = train({.trained = trained,
                                        .teacher = prepared.teacher ? &*prepared.teacher : nullptr,
@@ -280,8 +278,9 @@ int run_finetune(const FinetuneArguments& arguments) {
   if (arguments.json) print_json(read_json(arguments.out / "training.json"));
   if (!arguments.quiet) {
     fmt::print(stderr, "{} steps in {}; peak memory {} of {} planned; in {}\n", result.steps,
-               human_seconds(result.seconds), gib(static_cast<std::uint64_t>(result.peak_memory_bytes)),
-               gib(result.plan.total()), arguments.out.string());
+               human_seconds(result.seconds),
+               gib(static_cast<std::uint64_t>(result.peak_memory_bytes)), gib(result.plan.total()),
+               arguments.out.string());
   }
   return 0;
 }

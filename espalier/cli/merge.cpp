@@ -12,8 +12,7 @@ namespace espalier {
 
 int run_merge(const MergeArguments& arguments) {
   const ModelDirectory base = open_model_directory(arguments.model, {.base = arguments.base});
-  const MergeReport report =
-      merge_adapter(base, arguments.adapter, arguments.out, arguments.force);
+  const MergeReport report = merge_adapter(base, arguments.adapter, arguments.out, arguments.force);
   if (arguments.json) {
     print_json({{"numbers", report.numbers},
                 {"changed", report.changed},

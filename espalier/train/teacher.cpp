@@ -36,17 +36,16 @@ std::vector<std::int64_t> layers_of(const ModelDirectory& teacher, const ModelDi
             "which of them they are",
             teacher.path.string(), teacher.config.text.num_hidden_layers,
             student.config.text.num_hidden_layers);
-    std::vector<std::int64_t> all(
-        static_cast<std::size_t>(student.config.text.num_hidden_layers));
+    std::vector<std::int64_t> all(static_cast<std::size_t>(student.config.text.num_hidden_layers));
     std::iota(all.begin(), all.end(), 0);
     return all;
   }
   const Plan& plan = *student.plan;
   const std::string found = fingerprint(teacher);
   if (plan.base_fingerprint == found) return plan.kept;
-  const bool is_original =
-      !plan.lineage.empty() && plan.lineage.front().base_fingerprint == found;
-  require(is_original, "--teacher {}: the student {} was pruned from the model {}..., this is {}...",
+  const bool is_original = !plan.lineage.empty() && plan.lineage.front().base_fingerprint == found;
+  require(is_original,
+          "--teacher {}: the student {} was pruned from the model {}..., this is {}...",
           teacher.path.string(), student.path.string(), plan.base_fingerprint.substr(0, 12),
           found.substr(0, 12));
   return plan.kept_original;
@@ -55,8 +54,8 @@ std::vector<std::int64_t> layers_of(const ModelDirectory& teacher, const ModelDi
 /// Lets a tensor be another one's where they are equal.
 bool share(at::Tensor& tensor, const at::Tensor& other) {
   const bool equal = tensor.defined() == other.defined() &&
-                     (!tensor.defined() || (tensor.scalar_type() == other.scalar_type() &&
-                                            at::equal(tensor, other)));
+                     (!tensor.defined() ||
+                      (tensor.scalar_type() == other.scalar_type() && at::equal(tensor, other)));
   if (equal) tensor = other;
   return equal;
 }
@@ -87,8 +86,8 @@ void share_vision(Teacher& teacher, TrainedModel& student) {
     equal = equal && next < of_student.size() && share(tensor, *of_student[next]);
     ++next;
   });
-  teacher.shares_vision = equal && next == of_student.size() && !student.part.vision &&
-                          !student.part.projector;
+  teacher.shares_vision =
+      equal && next == of_student.size() && !student.part.vision && !student.part.projector;
 }
 
 }  // namespace espalier

@@ -379,10 +379,9 @@ class Run {
     return {{"steps", result_.steps},
             {"loss", result_.loss},
             {"validation_loss", or_null(result_.validation_loss)},
-            {"exact_match",
-             result_.exact_match ? json{{"value", result_.exact_match->value},
-                                        {"count", result_.exact_match->count}}
-                                 : json(nullptr)},
+            {"exact_match", result_.exact_match ? json{{"value", result_.exact_match->value},
+                                                       {"count", result_.exact_match->count}}
+                                                : json(nullptr)},
             {"seconds", result_.seconds},
             {"tokens", result_.tokens},
             {"trained_numbers", inputs_.trained.parameters.values.numel()},

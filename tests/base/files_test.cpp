@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <thread>
 
 #include "espalier/base/error.h"
 #include "tests/support.h"
@@ -22,6 +23,8 @@ using test::TemporaryDirectory;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
 
 /// What lies in a folder, hidden names too.
 std::vector<std::string> names_in(const fs::path& folder) {
@@ -255,6 +258,26 @@ TEST(OutputDirectory, AppearsWholeWithCommit) {
   }
   EXPECT_EQ(read_file(folder / "d/sub/g"), "2");
   EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"d"});
+}
+
+TEST(OutputDirectory, WritesManySmallFilesFromManyThreads) {
+  const TemporaryDirectory folder;
+  OutputDirectory directory(folder / "d", false);
+  fs::create_directory(directory.path() / "sub");
+  const auto write = [&](int begin) {
+    for (int i = begin; i < 300; i += 2) {
+      directory.write(fmt::format("sub/{}", i), test::as_bytes(std::to_string(i)));
+    }
+  };
+  std::thread other(write, 1);
+  write(0);
+  other.join();
+  EXPECT_THAT(input_error([&] { directory.write("sub/7", {}); }),
+              AllOf(HasSubstr("d/sub/7"), HasSubstr("File exists"), Not(HasSubstr(".partial"))));
+  EXPECT_THAT(input_error([&] { directory.write("none/7", {}); }), HasSubstr("d/none/7"));
+  directory.commit();
+  EXPECT_THAT(names_in(folder / "d/sub"), SizeIs(300));
+  EXPECT_EQ(read_file(folder / "d/sub/299"), "299");
 }
 
 TEST(OutputDirectory, LeavesNothingWithoutCommit) {
