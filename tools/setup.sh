@@ -12,13 +12,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly torch_version=2.13.0  # what is installed
 readonly torch_minimum=2.11    # what is accepted; the same number as in cmake/FindTorchWheel.cmake
 
-# What CMake asks for, and what draws the figures.
+# What CMake asks for, what draws the figures, and the typefaces of `espalier synth`.
 readonly needed=(
   g++ cmake ninja-build pkg-config python3-venv
   nlohmann-json3-dev libsimdjson-dev libpcre2-dev libicu-dev libcli11-dev libfmt-dev
   libjpeg62-turbo-dev libpng-dev libwebp-dev libssl-dev libxxhash-dev libtomlplusplus-dev
   libgtest-dev libgmock-dev
-  gnuplot-nox fonts-dejavu-core
+  libcairo2-dev libpango1.0-dev libfontconfig-dev
+  gnuplot-nox fonts-dejavu-core fonts-liberation fonts-freefont-ttf fonts-comic-neue
 )
 # What makes building quicker and checks the style; nothing stops without these.
 readonly helpful=(ccache mold clang-format-16)

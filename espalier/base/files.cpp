@@ -2,6 +2,7 @@
 #include "espalier/base/files.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include <functional>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "espalier/base/error.h"
 
@@ -24,6 +26,9 @@ namespace {
 
 // The system is asked to start writing every so often, so that the sync at the end is short.
 constexpr std::uint64_t kFlushBytes = 64ULL << 20;
+
+// A folder of more files is synced with the whole file system instead of file by file.
+constexpr std::size_t kManyFiles = 200;
 
 std::string_view remedy_for(int error) {
   switch (error) {
@@ -112,6 +117,28 @@ void sync_path(const fs::path& path, const fs::path& shown) {
     fail(shown, "cannot write to the disk", errno);
 }
 
+/// Puts a folder with all that is in it on the disk: file by file, or, where there are many, the
+/// whole file system at once, since each sync alone may wait for the disk.
+void sync_folder(const fs::path& folder, const fs::path& shown) {
+  std::vector<fs::path> paths;
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const fs::file_status status = entry->symlink_status(error);
+    if (fs::is_regular_file(status) || fs::is_directory(status)) paths.push_back(entry->path());
+  }
+  if (error) fail(shown, "cannot put the folder in its place", error.value());
+  if (paths.size() > kManyFiles) {
+    const Descriptor descriptor(open(folder.c_str(), O_RDONLY | O_CLOEXEC));
+    if (descriptor.get() < 0 || syncfs(descriptor.get()) != 0) {
+      fail(shown, "cannot write to the disk", errno);
+    }
+    return;
+  }
+  for (const fs::path& path : paths) sync_path(path, shown);
+  sync_path(folder, shown);
+}
+
 /// Renames with one of renameat2's flags. 0 or an errno; EINVAL where the file system cannot.
 int rename_with(const fs::path& from, const fs::path& to, unsigned flags) {
   if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0) return 0;
@@ -120,6 +147,15 @@ int rename_with(const fs::path& from, const fs::path& to, unsigned flags) {
 
 int rename_plain(const fs::path& from, const fs::path& to) {
   return std::rename(from.c_str(), to.c_str()) == 0 ? 0 : errno;
+}
+
+void write_all(int descriptor, std::span<const std::byte> bytes, const fs::path& shown) {
+  while (!bytes.empty()) {
+    const ssize_t count = write(descriptor, bytes.data(), bytes.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail(shown, "cannot write", errno);
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+  }
 }
 
 [[noreturn]] void refuse_existing(const fs::path& path) {
@@ -216,13 +252,8 @@ OutputFile::~OutputFile() {
 
 void OutputFile::write(std::span<const std::byte> bytes) {
   assume(descriptor_ >= 0, "nothing is written after commit");
-  while (!bytes.empty()) {
-    const ssize_t count = ::write(descriptor_, bytes.data(), bytes.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail(path_, "cannot write", errno);
-    bytes = bytes.subspan(static_cast<std::size_t>(count));
-    position_ += static_cast<std::uint64_t>(count);
-  }
+  write_all(descriptor_, bytes, path_);
+  position_ += bytes.size();
   if (position_ - flushed_ >= kFlushBytes) {
     // Only a hint: where it fails, the sync at the end does the work and reports.
     sync_file_range(descriptor_, static_cast<off64_t>(flushed_),
@@ -251,10 +282,66 @@ void OutputFile::commit() {
   sync_path(path_.parent_path(), path_);
 }
 
+FolderLock::~FolderLock() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+bool FolderLock::take(const std::filesystem::path& folder) {
+  assume(descriptor_ < 0, "a lock is taken once");
+  descriptor_ = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  return descriptor_ >= 0 && flock(descriptor_, LOCK_EX | LOCK_NB) == 0;
+}
+
 void write_file(const fs::path& path, std::string_view text, bool force) {
   OutputFile file(path, force);
   file.write(text);
   file.commit();
+}
+
+AppendFile::AppendFile(const fs::path& path, std::uint64_t keep_bytes)
+    : path_(path), size_(keep_bytes) {
+  // As open_regular: a pipe without a reader is refused, not waited for.
+  descriptor_ = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0666);
+  if (descriptor_ < 0) fail(path, "cannot write there", errno);
+  try {
+    struct stat status {};
+    const bool known = fstat(descriptor_, &status) == 0;
+    require(known && S_ISREG(status.st_mode), "{}: wanted a file to write, found something else",
+            path.string());
+    require(std::cmp_greater_equal(status.st_size, keep_bytes),
+            "{}: wanted at least {} bytes to go on behind, found {}", path.string(), keep_bytes,
+            status.st_size);
+    if (ftruncate(descriptor_, static_cast<off_t>(keep_bytes)) != 0) {
+      fail(path, "cannot write", errno);
+    }
+  } catch (...) {
+    close(descriptor_);
+    throw;
+  }
+}
+
+AppendFile::~AppendFile() { close(descriptor_); }
+
+void AppendFile::append(std::string_view piece) {
+  std::string_view rest = piece;
+  while (!rest.empty()) {
+    const ssize_t count = ::write(descriptor_, rest.data(), rest.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) {
+      const int error = errno;
+      // What is there of the piece goes away again; to shorten a file needs no room.
+      if (ftruncate(descriptor_, static_cast<off_t>(size_)) != 0)
+        fail(path_, "cannot write", errno);
+      fail(path_, "cannot write", error);
+    }
+    rest.remove_prefix(static_cast<std::size_t>(count));
+  }
+  size_ += piece.size();
+}
+
+void AppendFile::sync() {
+  if (fsync(descriptor_) != 0) fail(path_, "cannot write to the disk", errno);
+  sync_path(fs::absolute(path_).parent_path(), path_);
 }
 
 OutputDirectory::OutputDirectory(const fs::path& path, bool force)
@@ -280,16 +367,16 @@ OutputDirectory::~OutputDirectory() {
   if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
 }
 
+void OutputDirectory::write(const fs::path& name, std::span<const std::byte> bytes) const {
+  const fs::path file = temporary_ / name;
+  const Descriptor descriptor(open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  if (descriptor.get() < 0) fail(path_ / name, "cannot write there", errno);
+  write_all(descriptor.get(), bytes, path_ / name);
+}
+
 void OutputDirectory::commit() {
   assume(!temporary_.empty(), "commit is called once");
-  std::error_code error;
-  for (fs::recursive_directory_iterator entry(temporary_, error), end; !error && entry != end;
-       entry.increment(error)) {
-    const fs::file_status status = entry->symlink_status(error);
-    if (fs::is_regular_file(status) || fs::is_directory(status)) sync_path(entry->path(), path_);
-  }
-  if (error) fail(path_, "cannot put the folder in its place", error.value());
-  sync_path(temporary_, path_);
+  sync_folder(temporary_, path_);
 
   // Renaming onto a folder works only while that is empty, which is just what we promise.
   int failure = rename_plain(temporary_, path_);
@@ -308,7 +395,8 @@ void OutputDirectory::commit() {
   if (failure == ENOTEMPTY || failure == EEXIST) refuse_existing(path_);
   if (failure != 0) fail(path_, "cannot put the folder in its place", failure);
   temporary_.clear();
-  fs::remove_all(old, error);  // the new folder stands; what cannot be deleted does no harm
+  std::error_code ignored;
+  fs::remove_all(old, ignored);  // the new folder stands; what cannot be deleted does no harm
   sync_path(path_.parent_path(), path_);
 }
 

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/base/job_folder.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -23,15 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-/// Keys in which two JSON objects differ.
-std::string differing_keys(const json& first, const json& second) {
-  std::string keys;
-  for (const auto& [key, value] : first.items()) {
-    if (!second.contains(key) || second[key] != value) keys += (keys.empty() ? "" : ", ") + key;
-  }
-  return keys;
-}
-
 }  // namespace
 
 JobFolder::JobFolder(fs::path folder, JobKind kind, const std::string& header, bool force)
@@ -45,7 +33,8 @@ JobFolder::JobFolder(fs::path folder, JobKind kind, const std::string& header, b
   std::error_code error;
   fs::create_directories(journal(), error);
   require(!error, "{}: cannot be made: {}", journal().string(), error.message());
-  require(lock(), "{}: another {} is at work in this folder", folder_.string(), kind_.name);
+  require(lock_.take(journal()), "{}: another {} is at work in this folder", folder_.string(),
+          kind_.name);
   remove_leftovers();
   if (!known || force) {
     // From here on a former job's journal belongs to nobody: it names another job, or none.
@@ -57,13 +46,9 @@ JobFolder::JobFolder(fs::path folder, JobKind kind, const std::string& header, b
   }
 }
 
-JobFolder::~JobFolder() {
-  if (lock_ >= 0) close(lock_);
-}
-
 void JobFolder::remove_journal() const { fs::remove_all(journal()); }
 
-void JobFolder::check_same_job(const std::string& header) {
+void JobFolder::check_same_job(const std::string& header) const {
   const fs::path file = folder_ / kind_.head;
   const json found = read_json(file);
   require(found.is_object() && found.contains("complete"), "{}: this is no {} record",
@@ -109,20 +94,14 @@ void JobFolder::remove_leftovers() const {
   }
 }
 
-bool JobFolder::lock() {
-  lock_ = open(journal().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  return lock_ >= 0 && flock(lock_, LOCK_EX | LOCK_NB) == 0;
-}
-
-void JobFolder::tidy_finished() {
+void JobFolder::tidy_finished() const {
   // A job was killed in its last steps, or in the first ones of replacing this record; where one is
   // still at work, the journal is its own.
   if (!path_exists(journal())) return;
-  if (lock()) {
-    remove_leftovers();
-    remove_journal();
-  }
-  if (lock_ >= 0) close(std::exchange(lock_, -1));
+  FolderLock lock;
+  if (!lock.take(journal())) return;
+  remove_leftovers();
+  remove_journal();
 }
 
 }  // namespace espalier

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "espalier/base/files.h"
+
 namespace espalier {
 
 /// What a kind of long job leaves in its folder.
@@ -26,9 +28,6 @@ class JobFolder {
   /// \throws InputError  if the folder holds a finished job, another job's beginning or something
   ///                     else, or if another program is at work in it
   JobFolder(std::filesystem::path folder, JobKind kind, const std::string& header, bool force);
-  ~JobFolder();
-  JobFolder(const JobFolder&) = delete;
-  JobFolder& operator=(const JobFolder&) = delete;
 
   [[nodiscard]] const std::filesystem::path& path() const { return folder_; }
   [[nodiscard]] std::filesystem::path journal() const { return folder_ / "journal"; }
@@ -38,17 +37,16 @@ class JobFolder {
   void remove_journal() const;
 
  private:
-  void check_same_job(const std::string& header);
+  void check_same_job(const std::string& header) const;
   void refuse_other_files() const;
   [[nodiscard]] bool is_leftover(const std::filesystem::path& file) const;
   void remove_leftovers() const;
-  void tidy_finished();
-  bool lock();
+  void tidy_finished() const;
 
   std::filesystem::path folder_;
   JobKind kind_;
   std::string job_;
-  int lock_ = -1;
+  FolderLock lock_;
 };
 
 }  // namespace espalier

@@ -16,7 +16,6 @@ using nlohmann::json;
 namespace {
 
 constexpr std::size_t kMaxNesting = 100;
-constexpr std::uint64_t kMaxJsonlBytes = 4ULL << 30U;
 
 /// An iterator that tells where the parser is; nlohmann's events do not.
 struct Cursor {
@@ -181,19 +180,12 @@ json read_json(const std::filesystem::path& path) {
   return parse_json(read_file(path), path.string());
 }
 
-void for_each_json_line(const std::filesystem::path& file,
-                        const std::function<void(const json& row, const std::string& place)>& row) {
-  const std::string text = read_file(file, kMaxJsonlBytes);
-  std::int64_t number = 0;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view line(text.data() + begin, end - begin);
-    begin = end + 1;
-    ++number;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    const std::string place = fmt::format("{}:{}", file.string(), number);
-    row(parse_json(line, place), place);
+std::string differing_keys(const nlohmann::json& first, const nlohmann::json& second) {
+  std::string keys;
+  for (const auto& [key, value] : first.items()) {
+    if (!second.contains(key) || second[key] != value) keys += (keys.empty() ? "" : ", ") + key;
   }
+  return keys;
 }
 
 JsonObject::JsonObject(const json& value, std::string place)

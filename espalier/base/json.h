@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <initializer_list>
 #include <nlohmann/json_fwd.hpp>
 #include <set>
@@ -22,13 +21,8 @@ nlohmann::json parse_json(std::string_view text, std::string_view source);
 /// Reads and parses a file; its path is the source.
 nlohmann::json read_json(const std::filesystem::path& path);
 
-/// Reads a JSONL file, a row a line; blank lines are passed over.
-///
-/// \param row          called with each row and its place, "FILE:LINE"
-/// \throws InputError  as parse_json does, naming the place, and for a file of more than 4 GiB
-void for_each_json_line(
-    const std::filesystem::path& file,
-    const std::function<void(const nlohmann::json& row, const std::string& place)>& row);
+/// The keys in which two objects differ, "a, b"; empty where they are equal.
+std::string differing_keys(const nlohmann::json& first, const nlohmann::json& second);
 
 /// A JSON object that is read key by key: it knows its place for errors, and at the end it can
 /// say which keys nobody asked for. Holds pointers only; the json must outlive it.

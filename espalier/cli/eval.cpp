@@ -270,7 +270,7 @@ int run_eval(const EvalArguments& arguments) {
   Scoreboard scoreboard = empty_scoreboard(arguments, session, prepared, asked.ends);
   if (other) check_comparable(scoreboard, asked.questions, *other, arguments.against);
 
-  const EvaluationFolder folder(arguments.out, scoreboard, arguments.force);
+  EvaluationFolder folder(arguments.out, scoreboard, arguments.force);
   std::vector<Prediction> done = folder.former_answers(asked.questions);
   done.resize(answers_of_whole_batches(prepared, arguments.batch, done.size()));
   folder.begin(done);

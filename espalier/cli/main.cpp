@@ -41,6 +41,7 @@ int run(int argc, char** argv) {
                  [](const RankArguments& arguments) { return run_rank(arguments); },
                  [](const PruneArguments& arguments) { return run_prune(arguments); },
                  [](const ReportArguments& arguments) { return run_report(arguments); },
+                 [](const SynthArguments& arguments) { return run_synth(arguments); },
                  [&](const auto&) { return become_engine(argv); }},
       parse_arguments(argc, argv));
 }

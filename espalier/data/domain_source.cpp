@@ -10,6 +10,7 @@
 #include "espalier/base/error.h"
 #include "espalier/base/files.h"
 #include "espalier/base/json.h"
+#include "espalier/base/lines.h"
 #include "espalier/data/prompts.h"
 
 namespace espalier {
@@ -70,11 +71,10 @@ SourceRow parse_row(const json& row, const fs::path& folder, const std::string& 
   return result;
 }
 
-void read_lines(DomainSource& domain) {
-  const fs::path file = domain.source;
-  domain.folder = file.parent_path();
-  for_each_json_line(file, [&](const json& row, const std::string& place) {
-    domain.rows.push_back(parse_row(row, domain.folder, place));
+void read_rows(DomainSource& domain) {
+  domain.folder = fs::path(domain.source).parent_path();
+  for_each_line(domain.source, [&](std::string_view line, const std::string& place) {
+    domain.rows.push_back(parse_row(parse_json(line, place), domain.folder, place));
   });
   require(!domain.rows.empty(), "domain {}: {}: no row in it", domain.name, domain.source);
 }
@@ -115,7 +115,7 @@ DomainSource read_domain(std::string_view name_and_source) {
   if (fs::is_directory(domain.source)) {
     read_folder(domain);
   } else {
-    read_lines(domain);
+    read_rows(domain);
   }
   return domain;
 }

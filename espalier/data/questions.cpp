@@ -9,6 +9,7 @@
 
 #include "espalier/base/error.h"
 #include "espalier/base/json.h"
+#include "espalier/base/lines.h"
 #include "espalier/base/random.h"
 #include "espalier/base/words.h"
 #include "espalier/data/domain_source.h"
@@ -71,8 +72,8 @@ Question read_question(const json& value, const std::filesystem::path& folder,
 std::vector<Question> read_questions(const std::filesystem::path& file) {
   std::vector<Question> questions;
   std::map<std::string, std::string> places;
-  for_each_json_line(file, [&](const json& row, const std::string& place) {
-    questions.push_back(read_question(row, file.parent_path(), place));
+  for_each_line(file, [&](std::string_view line, const std::string& place) {
+    questions.push_back(read_question(parse_json(line, place), file.parent_path(), place));
     const auto [first, fresh] = places.emplace(questions.back().id, place);
     require(fresh, "{}: the id {} stands at {} already", place, questions.back().id, first->second);
   });

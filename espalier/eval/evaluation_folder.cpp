@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/eval/evaluation_folder.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
@@ -40,17 +35,6 @@ std::optional<std::string_view> take_line(std::string_view& text) {
 /// The journal's first line: whose answers follow.
 std::string first_line(const std::string& job) { return json({{"job", job}}).dump(); }
 
-/// Writes all of a text; says whether that went well.
-bool write_all(int descriptor, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t written = write(descriptor, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return false;
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-  return true;
-}
-
 }  // namespace
 
 EvaluationFolder::EvaluationFolder(fs::path folder, const Scoreboard& scoreboard, bool force)
@@ -82,17 +66,14 @@ std::vector<Prediction> EvaluationFolder::former_answers(
   return answers;
 }
 
-void EvaluationFolder::begin(std::span<const Prediction> predictions) const {
-  write_file(journal_file(), first_line(job_.job()) + "\n" + lines_of(predictions),
-             /*force=*/true);
+void EvaluationFolder::begin(std::span<const Prediction> predictions) {
+  const std::string text = first_line(job_.job()) + "\n" + lines_of(predictions);
+  write_file(journal_file(), text, /*force=*/true);
+  answers_ = std::make_unique<AppendFile>(journal_file(), text.size());
 }
 
-void EvaluationFolder::append(std::span<const Prediction> predictions) const {
-  const int descriptor = open(journal_file().c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
-  const bool written = descriptor >= 0 && write_all(descriptor, lines_of(predictions));
-  const int error = errno;
-  if (descriptor >= 0) close(descriptor);
-  require(written, "{}: cannot be written: {}", journal_file().string(), std::strerror(error));
+void EvaluationFolder::append(std::span<const Prediction> predictions) {
+  answers_->append(lines_of(predictions));
 }
 
 void EvaluationFolder::finish(const Scoreboard& scoreboard,

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "espalier/base/files.h"
 #include "espalier/base/job_folder.h"
 #include "espalier/data/questions.h"
 #include "espalier/records/scoreboard.h"
@@ -26,12 +28,12 @@ class EvaluationFolder {
       const std::vector<Question>& questions) const;
 
   /// Makes the journal hold these answers and no others; call it before `append`.
-  void begin(std::span<const Prediction> predictions) const;
+  void begin(std::span<const Prediction> predictions);
 
   /// Appends answers to the journal.
   ///
   /// \throws InputError on a full or failing disk
-  void append(std::span<const Prediction> predictions) const;
+  void append(std::span<const Prediction> predictions);
 
   /// Writes predictions and scoreboard, and removes the journal.
   void finish(const Scoreboard& scoreboard, const std::vector<Prediction>& predictions) const;
@@ -40,6 +42,7 @@ class EvaluationFolder {
   [[nodiscard]] std::filesystem::path journal_file() const;
 
   JobFolder job_;
+  std::unique_ptr<AppendFile> answers_;
 };
 
 }  // namespace espalier

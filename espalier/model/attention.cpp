@@ -7,11 +7,13 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <vector>
 
 #include "espalier/base/error.h"
 #include "espalier/model/attention_avx512.h"
 #include "espalier/model/dispatch.h"
 #include "espalier/model/fused_loops.h"
+#include "espalier/model/gradients.h"
 #include "espalier/model/tasks.h"
 
 namespace espalier {
@@ -195,6 +197,9 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   const bool steps = std::ranges::all_of(segments, [](const AttentionSegment& segment) {
     return segment.query_end - segment.query_begin == 1 && segment.key_begin < segment.key_end;
   });
+  if (recorded(q) || recorded(k) || recorded(v)) {
+    return differentiable::attention(q, k, v, segments, options);
+  }
   if (steps && loopable(q, k, v)) return attend_steps(q, k, v, segments, options);
   std::vector<at::Tensor> outputs;
   for (const AttentionSegment& segment : segments) {

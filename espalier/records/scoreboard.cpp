@@ -9,6 +9,7 @@
 
 #include "espalier/base/error.h"
 #include "espalier/base/json.h"
+#include "espalier/base/lines.h"
 #include "espalier/records/model_identity.h"
 
 namespace espalier {
@@ -252,8 +253,8 @@ Prediction prediction_of(const json& row, const std::string& place) {
 
 std::vector<Prediction> read_predictions(const std::filesystem::path& file) {
   std::vector<Prediction> predictions;
-  for_each_json_line(file, [&](const json& row, const std::string& place) {
-    predictions.push_back(prediction_of(row, place));
+  for_each_line(file, [&](std::string_view line, const std::string& place) {
+    predictions.push_back(prediction_of(parse_json(line, place), place));
   });
   return predictions;
 }

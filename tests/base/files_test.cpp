@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <thread>
 
 #include "espalier/base/error.h"
 #include "tests/support.h"
@@ -22,6 +23,8 @@ using test::TemporaryDirectory;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
 
 /// What lies in a folder, hidden names too.
 std::vector<std::string> names_in(const fs::path& folder) {
@@ -203,6 +206,46 @@ TEST(OutputFile, SaysThatThePermissionIsMissing) {
   EXPECT_THAT(names_in(locked), IsEmpty());
 }
 
+TEST(AppendFile, GrowsPieceByPieceBehindWhatIsKept) {
+  const TemporaryDirectory folder;
+  {
+    AppendFile file(folder / "log", 0);
+    file.append("one ");
+    EXPECT_EQ(read_file(folder / "log"), "one ");
+    file.append("two ");
+    file.sync();
+  }
+  AppendFile file(folder / "log", 4);
+  EXPECT_EQ(read_file(folder / "log"), "one ");
+  file.append("three");
+  EXPECT_EQ(read_file(folder / "log"), "one three");
+}
+
+TEST(AppendFile, RefusesWhatItCannotGoOnBehind) {
+  const TemporaryDirectory folder;
+  test::write_quickly(folder / "log", "12345");
+  EXPECT_THAT(input_error([&] { AppendFile(folder / "log", 6); }),
+              AllOf(HasSubstr("at least 6 bytes"), HasSubstr("found 5")));
+  EXPECT_EQ(read_file(folder / "log"), "12345");
+  EXPECT_THAT(input_error([&] { AppendFile(folder.path(), 0); }), HasSubstr("cannot write"));
+  EXPECT_THAT(input_error([&] { AppendFile(folder / "gone" / "log", 0); }),
+              HasSubstr("its folder must exist"));
+  ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
+  EXPECT_THAT(input_error([&] { AppendFile(folder / "pipe", 0); }), HasSubstr("pipe"));
+}
+
+TEST(AppendFile, HoldsNothingOfAPieceThatTheDiskHasNoRoomFor) {
+  const TemporaryDirectory folder;
+  const SmallDisk disk(folder / "disk", "size=64k");
+  if (!disk.mounted()) GTEST_SKIP() << "needs the right to mount";
+  AppendFile file(disk.path() / "log", 0);
+  file.append("first");
+  EXPECT_THAT(input_error([&] { file.append(std::string(100'000, 'x')); }), HasSubstr("log"));
+  EXPECT_EQ(read_file(disk.path() / "log"), "first");
+  file.append(", second");
+  EXPECT_EQ(read_file(disk.path() / "log"), "first, second");
+}
+
 TEST(OutputDirectory, AppearsWholeWithCommit) {
   const TemporaryDirectory folder;
   {
@@ -215,6 +258,26 @@ TEST(OutputDirectory, AppearsWholeWithCommit) {
   }
   EXPECT_EQ(read_file(folder / "d/sub/g"), "2");
   EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"d"});
+}
+
+TEST(OutputDirectory, WritesManySmallFilesFromManyThreads) {
+  const TemporaryDirectory folder;
+  OutputDirectory directory(folder / "d", false);
+  fs::create_directory(directory.path() / "sub");
+  const auto write = [&](int begin) {
+    for (int i = begin; i < 300; i += 2) {
+      directory.write(fmt::format("sub/{}", i), test::as_bytes(std::to_string(i)));
+    }
+  };
+  std::thread other(write, 1);
+  write(0);
+  other.join();
+  EXPECT_THAT(input_error([&] { directory.write("sub/7", {}); }),
+              AllOf(HasSubstr("d/sub/7"), HasSubstr("File exists"), Not(HasSubstr(".partial"))));
+  EXPECT_THAT(input_error([&] { directory.write("none/7", {}); }), HasSubstr("d/none/7"));
+  directory.commit();
+  EXPECT_THAT(names_in(folder / "d/sub"), SizeIs(300));
+  EXPECT_EQ(read_file(folder / "d/sub/299"), "299");
 }
 
 TEST(OutputDirectory, LeavesNothingWithoutCommit) {
