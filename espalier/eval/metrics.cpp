@@ -134,6 +134,7 @@ PairedComparison compare_paired(const std::vector<bool>& first, const std::vecto
     sums[clusters[i]].difference += difference;
   }
   std::vector<ClusterSum> list;
+  list.reserve(sums.size());
   for (const auto& [cluster, sum] : sums) list.push_back(sum);
   result.difference = static_cast<double>(result.first_only - result.second_only) /
                       static_cast<double>(result.count);
