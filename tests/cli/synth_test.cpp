@@ -89,6 +89,17 @@ TEST_F(SynthCommand, GivesTheSameBytesForTheSameOptions) {
   EXPECT_TRUE(test::snapshot(scratch_ / "a") == test::snapshot(scratch_ / "b"));
 }
 
+// Neither the system's choice of fonts nor a user's settings matter: these here are not even there.
+TEST_F(SynthCommand, DoesNotAskTheSystemsSettingsOfFonts) {
+  synth("a", {"--count", "5", "--domain", "math"});
+  const CommandResult result = test::run_command(
+      {"env", "FONTCONFIG_FILE=/nowhere", "HOME=/nowhere", std::string(ESPALIER_BIN) + "/espalier",
+       "synth", (scratch_ / "b").string(), "--count", "5", "--domain", "math", "--quiet"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.err, "");
+  EXPECT_TRUE(test::snapshot(scratch_ / "a") == test::snapshot(scratch_ / "b"));
+}
+
 // What is tested was not trained on: no unordered pair of two-digit summands is in both.
 TEST_F(SynthCommand, TestsNoSumThatItTrains) {
   std::map<std::string, std::set<std::set<std::string>>> pairs;
