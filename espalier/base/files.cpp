@@ -2,6 +2,7 @@
 #include "espalier/base/files.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -281,10 +282,66 @@ void OutputFile::commit() {
   sync_path(path_.parent_path(), path_);
 }
 
+FolderLock::~FolderLock() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+bool FolderLock::take(const std::filesystem::path& folder) {
+  assume(descriptor_ < 0, "a lock is taken once");
+  descriptor_ = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  return descriptor_ >= 0 && flock(descriptor_, LOCK_EX | LOCK_NB) == 0;
+}
+
 void write_file(const fs::path& path, std::string_view text, bool force) {
   OutputFile file(path, force);
   file.write(text);
   file.commit();
+}
+
+AppendFile::AppendFile(const fs::path& path, std::uint64_t keep_bytes)
+    : path_(path), size_(keep_bytes) {
+  // As open_regular: a pipe without a reader is refused, not waited for.
+  descriptor_ = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0666);
+  if (descriptor_ < 0) fail(path, "cannot write there", errno);
+  try {
+    struct stat status {};
+    const bool known = fstat(descriptor_, &status) == 0;
+    require(known && S_ISREG(status.st_mode), "{}: wanted a file to write, found something else",
+            path.string());
+    require(std::cmp_greater_equal(status.st_size, keep_bytes),
+            "{}: wanted at least {} bytes to go on behind, found {}", path.string(), keep_bytes,
+            status.st_size);
+    if (ftruncate(descriptor_, static_cast<off_t>(keep_bytes)) != 0) {
+      fail(path, "cannot write", errno);
+    }
+  } catch (...) {
+    close(descriptor_);
+    throw;
+  }
+}
+
+AppendFile::~AppendFile() { close(descriptor_); }
+
+void AppendFile::append(std::string_view piece) {
+  std::string_view rest = piece;
+  while (!rest.empty()) {
+    const ssize_t count = ::write(descriptor_, rest.data(), rest.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) {
+      const int error = errno;
+      // What is there of the piece goes away again; to shorten a file needs no room.
+      if (ftruncate(descriptor_, static_cast<off_t>(size_)) != 0)
+        fail(path_, "cannot write", errno);
+      fail(path_, "cannot write", error);
+    }
+    rest.remove_prefix(static_cast<std::size_t>(count));
+  }
+  size_ += piece.size();
+}
+
+void AppendFile::sync() {
+  if (fsync(descriptor_) != 0) fail(path_, "cannot write to the disk", errno);
+  sync_path(fs::absolute(path_).parent_path(), path_);
 }
 
 OutputDirectory::OutputDirectory(const fs::path& path, bool force)

@@ -77,8 +77,50 @@ class OutputFile {
   std::uint64_t flushed_ = 0;  ///< bytes that the system was already asked to put on the disk
 };
 
+/// Keeps two programs from working in one folder: the system gives the lock back when the program
+/// ends, however it ends.
+class FolderLock {
+ public:
+  FolderLock() = default;
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+  /// Takes a folder that exists, once.
+  ///
+  /// \return  whether nobody else has it
+  bool take(const std::filesystem::path& folder);
+
+ private:
+  int descriptor_ = -1;
+};
+
 /// Writes a text file whole or not at all.
 void write_file(const std::filesystem::path& path, std::string_view text, bool force);
+
+/// A file that grows piece by piece and can be read meanwhile. A piece is in it as a whole, unless
+/// the machine dies.
+class AppendFile {
+ public:
+  /// Opens the file, or makes it.
+  ///
+  /// \param keep_bytes   what stands behind these is cut off
+  /// \throws InputError  if it is not a regular file, is shorter, or cannot be written
+  AppendFile(const std::filesystem::path& path, std::uint64_t keep_bytes);
+  ~AppendFile();
+  AppendFile(const AppendFile&) = delete;
+  AppendFile& operator=(const AppendFile&) = delete;
+
+  /// \throws InputError on a full or failing disk; the piece is then not in the file
+  void append(std::string_view piece);
+  /// Waits until everything is on the disk. \throws InputError on a failing disk
+  void sync();
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+  std::uint64_t size_;
+};
 
 /// A folder that appears whole or not at all: files are written into a hidden temporary folder
 /// beside it, which `commit` renames into place. Without `commit` nothing is left behind.

@@ -180,6 +180,14 @@ json read_json(const std::filesystem::path& path) {
   return parse_json(read_file(path), path.string());
 }
 
+std::string differing_keys(const nlohmann::json& first, const nlohmann::json& second) {
+  std::string keys;
+  for (const auto& [key, value] : first.items()) {
+    if (!second.contains(key) || second[key] != value) keys += (keys.empty() ? "" : ", ") + key;
+  }
+  return keys;
+}
+
 JsonObject::JsonObject(const json& value, std::string place)
     : value_(&value), place_(std::move(place)) {
   require(value.is_object(), "{}: wanted an object, found {}", place_, shown(value));

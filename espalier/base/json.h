@@ -21,6 +21,9 @@ nlohmann::json parse_json(std::string_view text, std::string_view source);
 /// Reads and parses a file; its path is the source.
 nlohmann::json read_json(const std::filesystem::path& path);
 
+/// The keys in which two objects differ, "a, b"; empty where they are equal.
+std::string differing_keys(const nlohmann::json& first, const nlohmann::json& second);
+
 /// A JSON object that is read key by key: it knows its place for errors, and at the end it can
 /// say which keys nobody asked for. Holds pointers only; the json must outlive it.
 class JsonObject {

@@ -392,6 +392,161 @@ void check_prune(const PruneArguments& prune) {
           "--map-only writes no weights: leave --shard-size out; {}", kHelp);
 }
 
+/// What is trained, and from what.
+void add_objective(CLI::App& command, FinetuneArguments& arguments) {
+  command.add_option("--train", arguments.train,
+                     "lora (default), all, or a list of decoder, vision, projector, embedding, "
+                     "layers:4-9; lora:4-9 for some layers");
+  command.add_option("--teacher", arguments.teacher, "the unpruned parent to learn from");
+  command
+      .add_option("--loss", arguments.loss,
+                  "sft: next token (default); kd: the teacher's distribution; kd+hidden: its "
+                  "hidden states across gaps too")
+      ->check(one_of({"sft", "kd", "kd+hidden"}));
+  add_flag(command, "--control", arguments.control,
+           "train the unpruned teacher by the same recipe: what does the recipe itself cost?");
+  command
+      .add_option("--kd-share", arguments.teacher_share,
+                  "share of the divergence in the loss, the rest is next token (default 1)")
+      ->check(number());
+  command.add_option("--temperature", arguments.temperature, "of the divergence (default 1)")
+      ->check(number());
+  command
+      .add_option("--kd-top-k", arguments.top_k,
+                  "the teacher's likeliest tokens by themselves, the rest as one class "
+                  "(default: all by themselves)")
+      ->check(whole_number(1, kMany << 20));
+  command
+      .add_option("--hidden-weight", arguments.hidden_weight,
+                  "what hidden states count with kd+hidden (default 1)")
+      ->check(number());
+  add_flag(command, "--balance", arguments.balance,
+           "scale the hidden states' loss to the divergence");
+  command.add_option("--lora-rank", arguments.lora_rank, "default 32")
+      ->check(whole_number(1, kMany));
+  command.add_option("--lora-alpha", arguments.lora_alpha, "default 64")->check(number());
+  command.add_option("--lora-dropout", arguments.lora_dropout, "default 0.05")->check(number());
+  command.add_option("--lora-targets", arguments.lora_targets,
+                     "products that get adapters, with commas (default: all seven of a layer)");
+}
+
+/// How it is trained.
+void add_recipe(CLI::App& command, FinetuneArguments& arguments) {
+  command
+      .add_option("--preset", arguments.preset,
+                  "paper: rate 2e-5, no warm-up (default); high-rate: 1e-4, 3 % warm-up")
+      ->check(one_of({"paper", "high-rate"}));
+  command.add_option("--optimizer", arguments.optimizer, "adamw (default), or muon for matrices")
+      ->check(one_of({"adamw", "muon"}));
+  command.add_option("--learning-rate", arguments.learning_rate, "AdamW's, at the peak")
+      ->check(number());
+  command.add_option("--muon-rate", arguments.muon_rate, "Muon's, at the peak (default 0.015)")
+      ->check(number());
+  command.add_option("--warmup", arguments.warmup, "share of the steps")->check(number());
+  command.add_option("--schedule", arguments.schedule, "cosine (default) or constant")
+      ->check(one_of({"cosine", "constant"}));
+  command.add_option("--floor", arguments.floor, "share of the rate at the end (default 0)")
+      ->check(number());
+  command.add_option("--weight-decay", arguments.weight_decay, "default 0.1")->check(number());
+  command.add_option("--beta1", arguments.beta1, "default 0.9")->check(number());
+  command.add_option("--beta2", arguments.beta2, "default 0.999")->check(number());
+  command.add_option("--clip", arguments.clip, "norm of the gradient (default 1; 0: none)")
+      ->check(number());
+  command.add_option("--batch", arguments.batch, "samples a step (default 64)")
+      ->check(whole_number(1, kMany << 10));
+  command.add_option("--epochs", arguments.epochs, "default 1")->check(whole_number(1, kMany));
+  command.add_option("--steps", arguments.steps, "in the place of epochs")
+      ->check(whole_number(1, kMany << 10));
+  command
+      .add_option("--normalize", arguments.normalize,
+                  "tokens: each label counts alike (default); samples: each sample does")
+      ->check(one_of({"tokens", "samples"}));
+  command.add_option("--seed", arguments.seed, "of adapters, order and dropout (default 0)")
+      ->check(whole_number(0, UINT64_MAX));
+}
+
+void add_finetune(CLI::App& app, Arguments& chosen) {
+  const auto [command, arguments] = add_command<FinetuneArguments>(
+      app, chosen, "finetune", "heal a pruned model, or train any part of one",
+      "Rank, alpha, dropout, rate, decay, schedule and batch are the paper's; the rest is ours.\n"
+      "The same command again goes on with a run that was cut off.\n\n"
+      "Examples:\n  espalier finetune PRUNED --data train.jsonl --out run/adapter\n"
+      "  espalier finetune PRUNED --teacher MODEL --loss kd+hidden --data train.jsonl "
+      "--out run/adapter --merge-to HEALED");
+  command.add_option("MODEL", arguments.model, "checkpoint directory or plan")->required();
+  command.add_option("--data", arguments.data, "JSONL of conversations; repeat for several")
+      ->required()
+      ->allow_extra_args(false);
+  command.add_option("--val", arguments.validation, "the same, held out")->allow_extra_args(false);
+  command.add_option("--image-root", arguments.image_root,
+                     "what pictures' paths are relative to (default: their file)");
+  add_objective(command, arguments);
+  add_recipe(command, arguments);
+  command.add_option("--max-length", arguments.max_length, "tokens of a sample (default 8192)")
+      ->check(whole_number(1, kMany << 10));
+  command
+      .add_option("--long-samples", arguments.long_samples,
+                  "drop: leave longer samples out, counted (default); error")
+      ->check(one_of({"drop", "error"}));
+  add_flag(command, "--skip-bad", arguments.skip_bad, "leave out rows that cannot be used");
+  command
+      .add_option("--pack-tokens", arguments.pack_tokens, "tokens that run together (default 4096)")
+      ->check(whole_number(1, kMany << 10));
+  add_bytes(command, "--memory", arguments.memory_bytes,
+            "most memory of the whole program; layers run again as it asks");
+  command
+      .add_option("--validate-every", arguments.validate_every, "steps (default: at the end alone)")
+      ->check(whole_number(1, kMany << 10));
+  command
+      .add_option("--save-every", arguments.save_every_seconds,
+                  "seconds of work that a kill may cost (default 60)")
+      ->check(number());
+  add_run(command, arguments.run);
+  command.add_option("--out", arguments.out, "folder of the run, and of the adapter")->required();
+  command.add_option("--merge-to", arguments.merge_to, "also write the trained checkpoint");
+  add_flag(command, "--force", arguments.force, "replace what a former run left");
+  add_flag(command, "--json", arguments.json, "print one JSON object about the run");
+  add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
+}
+
+void add_merge(CLI::App& app, Arguments& chosen) {
+  const auto [command, arguments] = add_command<MergeArguments>(
+      app, chosen, "merge", "write a model with its adapter merged into the weights",
+      "Examples:\n  espalier merge PRUNED run/adapter --out HEALED");
+  command.add_option("MODEL", arguments.model, "the model that the adapter was trained on")
+      ->required();
+  command.add_option("ADAPTER", arguments.adapter, "folder of the adapter")->required();
+  command.add_option("--base", arguments.base, "where a plan's base lies now");
+  command.add_option("--out", arguments.out, "folder for the checkpoint")->required();
+  add_flag(command, "--force", arguments.force, "replace an existing folder");
+  add_flag(command, "--json", arguments.json, "print one JSON object");
+  add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
+}
+
+/// What CLI11 cannot say of a training.
+void check_finetune(const FinetuneArguments& arguments) {
+  constexpr const char* kHelp = "see espalier finetune --help";
+  const bool distills = arguments.loss != "sft";
+  require(!distills || !arguments.teacher.empty(), "--loss {} needs a --teacher; {}",
+          arguments.loss, kHelp);
+  require(!arguments.control || !arguments.teacher.empty(),
+          "--control trains the --teacher: give one; {}", kHelp);
+  require(distills || (!arguments.teacher_share && !arguments.temperature && !arguments.top_k),
+          "--kd-share, --temperature and --kd-top-k belong to --loss kd; {}", kHelp);
+  require(arguments.loss == "kd+hidden" || (!arguments.hidden_weight && !arguments.balance),
+          "--hidden-weight and --balance belong to --loss kd+hidden; {}", kHelp);
+  const bool lora = arguments.train.starts_with("lora");
+  require(lora || (!arguments.lora_rank && !arguments.lora_alpha && !arguments.lora_dropout &&
+                   arguments.lora_targets.empty()),
+          "--lora-rank, --lora-alpha, --lora-dropout and --lora-targets belong to --train lora; {}",
+          kHelp);
+  require(lora || !arguments.merge_to.empty(),
+          "--train {} makes no adapter: give --merge-to for the checkpoint; {}", arguments.train,
+          kHelp);
+  require(arguments.optimizer == "muon" || !arguments.muon_rate,
+          "--muon-rate belongs to --optimizer muon; {}", kHelp);
+}
+
 void add_verify(CLI::App& app, Arguments& chosen) {
   const auto [command, arguments] = add_command<VerifyArguments>(
       app, chosen, "verify", "prove that a pruned checkpoint is the base without those layers",
@@ -544,6 +699,8 @@ Arguments parse_arguments(int argc, const char* const* argv) {
   add_rank(app, chosen);
   add_prune(app, chosen);
   add_verify(app, chosen);
+  add_finetune(app, chosen);
+  add_merge(app, chosen);
   add_report(app, chosen);
   add_synth(app, chosen);
   app.footer("espalier COMMAND --help says more.");
@@ -567,6 +724,7 @@ Arguments parse_arguments(int argc, const char* const* argv) {
   }
   if (const auto* probe = std::get_if<ProbeArguments>(&chosen)) check_probe(*probe);
   if (const auto* prune = std::get_if<PruneArguments>(&chosen)) check_prune(*prune);
+  if (const auto* finetune = std::get_if<FinetuneArguments>(&chosen)) check_finetune(*finetune);
   if (const auto* verify = std::get_if<VerifyArguments>(&chosen)) {
     require(verify->time || !verify->update_card,
             "--update-card writes what --time measures: give both; see espalier verify --help");

@@ -183,14 +183,76 @@ struct VerifyArguments {
   bool quiet = false;
 };
 
+/// `espalier finetune MODEL --data FILE ... --out RUN`
+struct FinetuneArguments {
+  std::filesystem::path model;
+  std::vector<std::filesystem::path> data;
+  std::vector<std::filesystem::path> validation;
+  std::filesystem::path image_root;
+  std::filesystem::path teacher;  ///< empty: none
+  std::filesystem::path out;
+  std::filesystem::path merge_to;  ///< empty: no checkpoint is written
+  std::string preset = "paper";
+  std::string train = "lora";
+  std::string loss = "sft";
+  bool control = false;
+  std::optional<double> teacher_share;
+  std::optional<double> temperature;
+  std::optional<std::int64_t> top_k;
+  std::optional<double> hidden_weight;
+  bool balance = false;
+  std::optional<std::int64_t> lora_rank;
+  std::optional<double> lora_alpha;
+  std::optional<double> lora_dropout;
+  std::string lora_targets;  ///< names with commas; empty: all seven
+  std::string optimizer = "adamw";
+  std::optional<double> learning_rate;
+  std::optional<double> muon_rate;
+  std::optional<double> warmup;
+  double floor = 0.0;
+  std::string schedule = "cosine";
+  double weight_decay = 0.1;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double clip = 1.0;
+  std::int64_t batch = 64;
+  std::int64_t epochs = 1;
+  std::optional<std::int64_t> steps;
+  std::string normalize = "tokens";
+  std::int64_t max_length = 8192;
+  std::string long_samples = "drop";
+  bool skip_bad = false;
+  std::int64_t pack_tokens = 4096;
+  std::optional<std::uint64_t> memory_bytes;
+  std::int64_t validate_every = 0;
+  double save_every_seconds = 60.0;
+  std::uint64_t seed = 0;
+  RunArguments run;
+  bool force = false;
+  bool json = false;
+  bool quiet = false;
+};
+
+/// `espalier merge MODEL ADAPTER --out DIR`
+struct MergeArguments {
+  std::filesystem::path model;
+  std::filesystem::path adapter;
+  std::filesystem::path base;  ///< where a plan's base lies now; empty: where the plan says
+  std::filesystem::path out;
+  bool force = false;
+  bool json = false;
+  bool quiet = false;
+};
+
 /// A text that was asked for: help or the version.
 struct HelpText {
   std::string text;
 };
 
-using Arguments = std::variant<HelpText, InspectArguments, InitArguments, GenerateArguments,
-                               TraceArguments, ProbeArguments, RankArguments, PruneArguments,
-                               VerifyArguments, ReportArguments, SynthArguments>;
+using Arguments =
+    std::variant<HelpText, InspectArguments, InitArguments, GenerateArguments, TraceArguments,
+                 ProbeArguments, RankArguments, PruneArguments, VerifyArguments, ReportArguments,
+                 FinetuneArguments, MergeArguments, SynthArguments>;
 
 /// Understands a command line.
 ///

@@ -19,6 +19,8 @@ int run_synth(const SynthArguments& arguments);
 int run_generate(const GenerateArguments& arguments);
 int run_trace(const TraceArguments& arguments);
 int run_probe(const ProbeArguments& arguments);
+int run_finetune(const FinetuneArguments& arguments);
+int run_merge(const MergeArguments& arguments);
 int run_verify(const VerifyArguments& arguments);
 
 }  // namespace espalier

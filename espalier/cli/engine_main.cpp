@@ -16,6 +16,10 @@ int run(int argc, char** argv) {
     return run_generate(*generate);
   }
   if (const auto* trace = std::get_if<TraceArguments>(&arguments)) return run_trace(*trace);
+  if (const auto* finetune = std::get_if<FinetuneArguments>(&arguments)) {
+    return run_finetune(*finetune);
+  }
+  if (const auto* merge = std::get_if<MergeArguments>(&arguments)) return run_merge(*merge);
   if (const auto* probe = std::get_if<ProbeArguments>(&arguments)) return run_probe(*probe);
   if (const auto* verify = std::get_if<VerifyArguments>(&arguments)) return run_verify(*verify);
   throw InputError("espalier-engine is started by espalier; call that one");

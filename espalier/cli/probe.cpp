@@ -109,7 +109,7 @@ void tell(const ProbeRecord& record, const std::filesystem::path& out) {
   fmt::print(stderr, "next: espalier rank {} --out ranking.json\n", out.string());
 }
 
-int run_merge(const ProbeArguments& arguments) {
+int merge_records(const ProbeArguments& arguments) {
   OutputDirectory out(arguments.out, arguments.force);
   ProbeRecord record = read_probe_record(arguments.merge.front());
   for (std::size_t i = 1; i < arguments.merge.size(); ++i) {
@@ -125,7 +125,7 @@ int run_merge(const ProbeArguments& arguments) {
 }  // namespace
 
 int run_probe(const ProbeArguments& arguments) {
-  if (!arguments.merge.empty()) return run_merge(arguments);
+  if (!arguments.merge.empty()) return merge_records(arguments);
   const c10::InferenceMode inference;
   const ProbeSet set = read_set(arguments);  // the cheap and fallible part first
   const Session session = open_session(arguments.model, arguments.run);

@@ -12,6 +12,7 @@
 #include "espalier/base/error.h"
 #include "espalier/base/files.h"
 #include "espalier/base/json.h"
+#include "espalier/base/lines.h"
 #include "espalier/data/prompts.h"
 
 namespace espalier {
@@ -20,8 +21,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-constexpr std::uint64_t kMaxJsonlBytes = 4ULL << 30U;
 
 bool is_picture(const fs::path& file) {
   constexpr std::array<std::string_view, 4> kEndings = {".jpg", ".jpeg", ".png", ".webp"};
@@ -89,20 +88,11 @@ SourceRow parse_row(std::string_view line, const fs::path& folder, const std::st
   return result;
 }
 
-void read_lines(DomainSource& domain) {
-  const fs::path file = domain.source;
-  domain.folder = file.parent_path();
-  const std::string text = read_file(file, kMaxJsonlBytes);
-  std::int64_t number = 0;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    std::string_view line(text.data() + begin, end - begin);
-    begin = end + 1;
-    ++number;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    domain.rows.push_back(
-        parse_row(line, domain.folder, fmt::format("{}:{}", domain.source, number)));
-  }
+void read_rows(DomainSource& domain) {
+  domain.folder = fs::path(domain.source).parent_path();
+  for_each_line(domain.source, [&](std::string_view line, const std::string& place) {
+    domain.rows.push_back(parse_row(line, domain.folder, place));
+  });
   require(!domain.rows.empty(), "domain {}: {}: no row in it", domain.name, domain.source);
 }
 
@@ -121,7 +111,7 @@ DomainSource read_domain(std::string_view name_and_source) {
   if (fs::is_directory(domain.source)) {
     read_folder(domain);
   } else {
-    read_lines(domain);
+    read_rows(domain);
   }
   return domain;
 }

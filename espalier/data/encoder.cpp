@@ -46,6 +46,11 @@ std::vector<std::int64_t> encode_ids(const Tokenizer& tokenizer,
                                      const std::vector<Message>& messages,
                                      const std::vector<ImageGrid>& grids,
                                      const EncoderOptions& options) {
+  return encode_turns(tokenizer, messages, grids, options).ids;
+}
+
+EncodedChat encode_turns(const Tokenizer& tokenizer, const std::vector<Message>& messages,
+                         const std::vector<ImageGrid>& grids, const EncoderOptions& options) {
   check_sizes(options);
   check_placeholder(tokenizer, options);
   const std::int64_t merge_size = options.merge_size;
@@ -54,8 +59,8 @@ std::vector<std::int64_t> encode_ids(const Tokenizer& tokenizer,
   for (const ImageGrid& grid : grids) {
     tokens_per_image.push_back(grid.patches() / (merge_size * merge_size));
   }
-  return expand_placeholders(encode_chat(tokenizer, messages, options.chat), options.image_token_id,
-                             tokens_per_image);
+  return expand_placeholders(encode_chat_turns(tokenizer, messages, options.chat),
+                             options.image_token_id, tokens_per_image);
 }
 
 EncodedExample encode(const Tokenizer& tokenizer, const std::vector<Message>& messages,

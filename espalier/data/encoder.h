@@ -41,17 +41,23 @@ struct PlacedPictures {
 
 /// Fits pictures of these sizes.
 ///
-/// 	hrows InputError as smart_resize does, or if the options contradict each other
+/// \throws InputError as smart_resize does, or if the options contradict each other
 PlacedPictures place_pictures(const std::vector<Size>& originals,
                               const std::vector<std::string>& names, const EncoderOptions& options);
 
 /// Token ids of a conversation about pictures of these grids.
 ///
-/// 	hrows InputError as encode_chat and expand_placeholders do
+/// \throws InputError as encode_chat and expand_placeholders do
 std::vector<std::int64_t> encode_ids(const Tokenizer& tokenizer,
                                      const std::vector<Message>& messages,
                                      const std::vector<ImageGrid>& grids,
                                      const EncoderOptions& options);
+
+/// The same ids, and which of them are the assistant's.
+///
+/// \throws InputError as encode_chat_turns and expand_placeholders do
+EncodedChat encode_turns(const Tokenizer& tokenizer, const std::vector<Message>& messages,
+                         const std::vector<ImageGrid>& grids, const EncoderOptions& options);
 
 /// A conversation as the model takes it, still without tensors.
 struct EncodedExample {

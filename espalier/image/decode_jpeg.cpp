@@ -39,6 +39,12 @@ class JpegReader {
   JpegReader(const JpegReader&) = delete;
   JpegReader& operator=(const JpegReader&) = delete;
 
+  StoredSize measure() {
+    run([this] { read_header(); });
+    return {.size = declared_size(picture_, info_.image_width, info_.image_height),
+            .metadata = metadata()};
+  }
+
   StoredPicture read() {
     run([this] { read_header(); });
     StoredPicture stored{.image = new_image(picture_, info_.image_width, info_.image_height),
@@ -163,5 +169,7 @@ class JpegReader {
 }  // namespace
 
 StoredPicture decode_jpeg(const EncodedPicture& picture) { return JpegReader(picture).read(); }
+
+StoredSize measure_jpeg(const EncodedPicture& picture) { return JpegReader(picture).measure(); }
 
 }  // namespace espalier

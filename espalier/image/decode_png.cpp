@@ -7,6 +7,7 @@
 #include <cstring>
 #include <new>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,6 +19,8 @@
 namespace espalier {
 
 namespace {
+
+using namespace std::string_view_literals;
 
 using Rgb = std::array<std::uint8_t, 3>;
 constexpr Rgb kWhite{255, 255, 255};
@@ -34,12 +37,22 @@ struct RawPng {
   PictureMetadata metadata;
 };
 
+/// An unsigned number, the most significant byte first.
+std::size_t number_at(std::string_view data, std::size_t offset, std::size_t bytes) {
+  std::size_t number = 0;
+  for (const char byte : data.substr(offset, bytes)) {
+    number = number << 8U | static_cast<std::uint8_t>(byte);
+  }
+  return number;
+}
+
 /// libpng over a file in memory. It reports an error by longjmp, which must not pass over a C++
 /// object that has a destructor: so all calls go through `run`, and its stages own nothing.
 class PngReader {
  public:
   explicit PngReader(const EncodedPicture& picture)
       : picture_(picture),
+        bytes_(picture.bytes),
         png_(png_create_read_struct(PNG_LIBPNG_VER_STRING, this, on_error, on_warning)),
         info_(png_ == nullptr ? nullptr : png_create_info_struct(png_)) {
     if (info_ == nullptr) {
@@ -50,6 +63,17 @@ class PngReader {
   ~PngReader() { png_destroy_read_struct(&png_, &info_, nullptr); }
   PngReader(const PngReader&) = delete;
   PngReader& operator=(const PngReader&) = delete;
+
+  StoredSize measure() {
+    const std::string file = without_pixels();
+    bytes_ = std::as_bytes(std::span(file));
+    run([this] { read_header(); });
+    StoredSize stored{.size = declared_size(picture_, png_get_image_width(png_, info_),
+                                            png_get_image_height(png_, info_)),
+                      .metadata = {}};
+    read_metadata(stored.metadata);
+    return stored;
+  }
 
   /// Fills in `raw`, and gives the picture to write into.
   Image read(RawPng& raw) {
@@ -65,8 +89,7 @@ class PngReader {
       png_read_end(png_, info_);
     });
     read_palette(raw);
-    read_text(raw.metadata);
-    if (exif_) raw.metadata.exif = std::move(exif_);
+    read_metadata(raw.metadata);
     raw.transparency = std::move(transparency_);
     return image;
   }
@@ -91,11 +114,11 @@ class PngReader {
 
   static void on_read(png_structp png, png_bytep to, std::size_t bytes) {
     PngReader& reader = *static_cast<PngReader*>(png_get_io_ptr(png));
-    if (bytes > reader.picture_.bytes.size() - reader.position_) {
+    if (bytes > reader.bytes_.size() - reader.position_) {
       reader.truncated_ = true;
       png_error(png, "truncated");
     }
-    std::memcpy(to, reader.picture_.bytes.data() + reader.position_, bytes);
+    std::memcpy(to, reader.bytes_.data() + reader.position_, bytes);
     reader.position_ += bytes;
   }
 
@@ -111,6 +134,31 @@ class PngReader {
       return -1;
     }
     return 1;
+  }
+
+  /// The file up to the beginning of its pixels, where libpng stops to read headers, with the
+  /// metadata behind the pixels brought before them.
+  [[nodiscard]] std::string without_pixels() const {
+    constexpr std::size_t kSignatureBytes = 8;
+    constexpr std::size_t kFrameBytes = 12;  // length, name, checksum
+    constexpr std::array<std::string_view, 4> kMetadata = {"eXIf", "iTXt", "tEXt", "zTXt"};
+    const std::string_view file(reinterpret_cast<const char*>(picture_.bytes.data()),
+                                picture_.bytes.size());
+    std::string result(file.substr(0, kSignatureBytes));
+    bool seen_pixels = false;
+    for (std::size_t at = kSignatureBytes;;) {
+      const std::string_view rest = file.substr(at);
+      const std::size_t length = rest.size() < kFrameBytes ? 0 : number_at(rest, 0, 4);
+      if (rest.size() < kFrameBytes || length > rest.size() - kFrameBytes) {
+        refuse(picture_, "PNG", {.truncated = true, .reason = {}});
+      }
+      const std::string_view name = rest.substr(4, 4);
+      const std::string_view chunk = rest.substr(0, kFrameBytes + length);
+      if (name == "IEND") return result += seen_pixels ? "\0\0\0\0IDAT"sv : chunk;
+      seen_pixels = seen_pixels || name == "IDAT";
+      if (!seen_pixels || std::ranges::find(kMetadata, name) != kMetadata.end()) result += chunk;
+      at += chunk.size();
+    }
   }
 
   void read_header() {
@@ -146,6 +194,11 @@ class PngReader {
     }
   }
 
+  void read_metadata(PictureMetadata& metadata) {
+    read_text(metadata);
+    if (exif_) metadata.exif = std::move(exif_);
+  }
+
   /// EXIF and XMP may also stand in text chunks; the last of a name counts.
   void read_text(PictureMetadata& metadata) const {
     png_textp texts = nullptr;
@@ -179,6 +232,7 @@ class PngReader {
   }
 
   const EncodedPicture& picture_;
+  std::span<const std::byte> bytes_;  ///< the file, or what `measure` reads of it
   std::size_t position_ = 0;
   std::optional<std::string> exif_;
   std::optional<std::string> transparency_;
@@ -190,8 +244,7 @@ class PngReader {
 
 /// The 16-bit number that starts at a byte of the tRNS chunk.
 unsigned key_at(std::string_view transparency, std::size_t offset) {
-  return static_cast<std::uint8_t>(transparency[offset]) * 256U +
-         static_cast<std::uint8_t>(transparency[offset + 1]);
+  return static_cast<unsigned>(number_at(transparency, offset, 2));
 }
 
 /// What each index of a palette shows over white. An index without an entry is black, as in Pillow.
@@ -284,6 +337,8 @@ void convert(RawPng& raw, Image& image) {
 }
 
 }  // namespace
+
+StoredSize measure_png(const EncodedPicture& picture) { return PngReader(picture).measure(); }
 
 StoredPicture decode_png(const EncodedPicture& picture) {
   RawPng raw;

@@ -13,6 +13,10 @@ namespace espalier {
 
 namespace {
 
+struct DeleteDemuxer {
+  void operator()(WebPDemuxer* demuxer) const { WebPDemuxDelete(demuxer); }
+};
+
 struct DeleteDecoder {
   void operator()(WebPAnimDecoder* decoder) const { WebPAnimDecoderDelete(decoder); }
 };
@@ -42,28 +46,49 @@ PictureMetadata find_metadata(const WebPDemuxer* demuxer) {
   return metadata;
 }
 
-}  // namespace
+WebPData data_of(const EncodedPicture& picture) {
+  return {.bytes = reinterpret_cast<const std::uint8_t*>(picture.bytes.data()),
+          .size = picture.bytes.size()};
+}
 
-StoredPicture decode_webp(const EncodedPicture& picture) {
-  const WebPData data{.bytes = reinterpret_cast<const std::uint8_t*>(picture.bytes.data()),
-                      .size = picture.bytes.size()};
-  const auto fail = [&](std::string_view reason) {
-    refuse(picture, "WebP", {.truncated = is_truncated(picture.bytes), .reason = reason});
-  };
+[[noreturn]] void fail(const EncodedPicture& picture, std::string_view reason) {
+  refuse(picture, "WebP", {.truncated = is_truncated(picture.bytes), .reason = reason});
+}
+
+WebPBitstreamFeatures read_features(const EncodedPicture& picture) {
+  const WebPData data = data_of(picture);
   WebPBitstreamFeatures features;
   if (WebPGetFeatures(data.bytes, data.size, &features) != VP8_STATUS_OK) {
-    fail("its header is broken");
+    fail(picture, "its header is broken");
   }
+  return features;
+}
+
+}  // namespace
+
+StoredSize measure_webp(const EncodedPicture& picture) {
+  const WebPBitstreamFeatures features = read_features(picture);
+  const Size size = declared_size(picture, features.width, features.height);
+  const WebPData data = data_of(picture);
+  const std::unique_ptr<WebPDemuxer, DeleteDemuxer> demuxer(WebPDemux(&data));
+  if (!demuxer) fail(picture, "its chunks are broken");
+  return {.size = size, .metadata = find_metadata(demuxer.get())};
+}
+
+StoredPicture decode_webp(const EncodedPicture& picture) {
+  const WebPBitstreamFeatures features = read_features(picture);
+  const WebPData data = data_of(picture);
   // Before the decoder is made, since that allocates the canvas.
   StoredPicture stored{.image = new_image(picture, features.width, features.height),
                        .metadata = {}};
 
   // The decoder of animations, as in Pillow, for still pictures too: the first frame on its canvas.
   const std::unique_ptr<WebPAnimDecoder, DeleteDecoder> decoder(WebPAnimDecoderNew(&data, nullptr));
-  if (!decoder) fail("its chunks are broken");
+  if (!decoder) fail(picture, "its chunks are broken");
   std::uint8_t* rgba = nullptr;
   int timestamp = 0;
-  if (WebPAnimDecoderGetNext(decoder.get(), &rgba, &timestamp) == 0) fail("its pixels are broken");
+  if (WebPAnimDecoderGetNext(decoder.get(), &rgba, &timestamp) == 0)
+    fail(picture, "its pixels are broken");
 
   const std::size_t pixels = stored.image.rgb.size() / 3;
   if (features.has_alpha != 0) {

@@ -5,17 +5,20 @@
 
 namespace espalier {
 
-Image new_image(const EncodedPicture& picture, std::int64_t width, std::int64_t height) {
+Size declared_size(const EncodedPicture& picture, std::int64_t width, std::int64_t height) {
   require(width > 0 && height > 0, "{}: the picture declares {} x {} pixels; wanted at least 1 x 1",
           picture.source, width, height);
   // Both sides fit 32 bits in every format, so the product fits 64.
   require(width * height <= picture.max_pixels,
           "{}: the picture declares {} x {} pixels, the limit is {}; make it smaller first",
           picture.source, width, height, picture.max_pixels);
+  return {.width = static_cast<int>(width), .height = static_cast<int>(height)};
+}
+
+Image new_image(const EncodedPicture& picture, std::int64_t width, std::int64_t height) {
+  const Size size = declared_size(picture, width, height);
   const std::size_t bytes = static_cast<std::size_t>(width * height) * 3;
-  return {.width = static_cast<int>(width),
-          .height = static_cast<int>(height),
-          .rgb = std::vector<std::uint8_t>(bytes)};
+  return {.width = size.width, .height = size.height, .rgb = std::vector<std::uint8_t>(bytes)};
 }
 
 void refuse(const EncodedPicture& picture, std::string_view format, const DecodeFailure& failure) {

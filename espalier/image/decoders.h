@@ -32,9 +32,26 @@ StoredPicture decode_jpeg(const EncodedPicture& picture);
 StoredPicture decode_png(const EncodedPicture& picture);
 StoredPicture decode_webp(const EncodedPicture& picture);
 
-/// A black picture of the size that a file declares, which is checked first.
+/// What a picture's headers say: the size in which it is stored, checked as new_image does, and
+/// what may say how to turn it.
+struct StoredSize {
+  Size size;
+  PictureMetadata metadata;
+};
+
+/// The same three formats, without their pixels.
+///
+/// \throws InputError as the decoders do, but for what only the pixels show
+StoredSize measure_jpeg(const EncodedPicture& picture);
+StoredSize measure_png(const EncodedPicture& picture);
+StoredSize measure_webp(const EncodedPicture& picture);
+
+/// The size that a file declares.
 ///
 /// \throws InputError if a side is 0 or the area is above the picture's limit
+Size declared_size(const EncodedPicture& picture, std::int64_t width, std::int64_t height);
+
+/// A black picture of the size that a file declares, which is checked first as declared_size does.
 Image new_image(const EncodedPicture& picture, std::int64_t width, std::int64_t height);
 
 /// Why a format's library gave up.

@@ -28,16 +28,22 @@ std::string describe_beginning(std::string_view text) {
   return hexadecimal + "\"" + readable + "\"";
 }
 
-StoredPicture decode_stored(const EncodedPicture& picture) {
+/// The functions of one format.
+struct Format {
+  StoredPicture (*decode)(const EncodedPicture& picture);
+  StoredSize (*measure)(const EncodedPicture& picture);
+};
+
+Format format_of(const EncodedPicture& picture) {
   const std::string_view text(reinterpret_cast<const char*>(picture.bytes.data()),
                               picture.bytes.size());
   require(!text.empty(), "{}: the file is empty; wanted a JPEG, PNG or WebP picture",
           picture.source);
-  if (text.starts_with("\xff\xd8\xff"sv)) return decode_jpeg(picture);
-  if (text.starts_with("\x89PNG\r\n\x1a\n"sv)) return decode_png(picture);
+  if (text.starts_with("\xff\xd8\xff"sv)) return {decode_jpeg, measure_jpeg};
+  if (text.starts_with("\x89PNG\r\n\x1a\n"sv)) return {decode_png, measure_png};
   if (text.starts_with("RIFF"sv) &&
       text.substr(std::min<std::size_t>(8, text.size())).starts_with("WEBP"sv)) {
-    return decode_webp(picture);
+    return {decode_webp, measure_webp};
   }
   throw InputError(fmt::format(
       "{}: not a picture of a known format: wanted JPEG, PNG or WebP, found a file that begins "
@@ -49,10 +55,19 @@ StoredPicture decode_stored(const EncodedPicture& picture) {
 
 Image decode_image(std::span<const std::byte> bytes, std::string_view source,
                    const DecodeOptions& options) {
-  StoredPicture stored =
-      decode_stored({.bytes = bytes, .source = source, .max_pixels = options.max_pixels});
+  const EncodedPicture picture{.bytes = bytes, .source = source, .max_pixels = options.max_pixels};
+  StoredPicture stored = format_of(picture).decode(picture);
   const int orientation = find_orientation(stored.metadata);
   return orient(std::move(stored.image), orientation);
+}
+
+Size image_size(std::span<const std::byte> bytes, std::string_view source,
+                const DecodeOptions& options) {
+  const EncodedPicture picture{.bytes = bytes, .source = source, .max_pixels = options.max_pixels};
+  const StoredSize stored = format_of(picture).measure(picture);
+  const Size& size = stored.size;
+  if (!swaps_sides(find_orientation(stored.metadata))) return size;
+  return {.width = size.height, .height = size.width};
 }
 
 Image read_image(const std::filesystem::path& path, const DecodeOptions& options) {

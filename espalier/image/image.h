@@ -45,6 +45,13 @@ struct DecodeOptions {
 Image decode_image(std::span<const std::byte> bytes, std::string_view source,
                    const DecodeOptions& options = {});
 
+/// Width and height of what decode_image gives for the same file, orientation applied, from the
+/// file's headers and metadata alone: no pixel is decoded, so that a broken one passes unseen.
+///
+/// \throws InputError as decode_image does, but for what only its pixels show
+Size image_size(std::span<const std::byte> bytes, std::string_view source,
+                const DecodeOptions& options = {});
+
 /// Maps and decodes a file.
 Image read_image(const std::filesystem::path& path, const DecodeOptions& options = {});
 

@@ -186,10 +186,12 @@ int find_orientation(const PictureMetadata& metadata) {
   return orientation.value_or(kUpright);
 }
 
+bool swaps_sides(int orientation) { return orientation >= 5; }
+
 Image orient(Image image, int orientation) {
   assume(orientation >= 1 && orientation <= 8, "an orientation is 1 to 8");
   if (orientation == kUpright) return image;
-  const bool transposed = orientation >= 5;
+  const bool transposed = swaps_sides(orientation);
   const bool mirrors_columns =
       orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
   const bool mirrors_rows =

@@ -18,6 +18,9 @@ struct PictureMetadata {
 /// directory; where there is no such entry, XMP's `tiff:Orientation`. Broken EXIF counts as 1.
 int find_orientation(const PictureMetadata& metadata);
 
+/// Whether an orientation, 1 to 8, turns a picture by a quarter, so that width becomes height.
+bool swaps_sides(int orientation);
+
 /// The picture turned and mirrored so that it stands upright.
 ///
 /// \param orientation  1 to 8, the meaning of EXIF's tag 0x0112

@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <optional>
+#include <vector>
 
 #include "espalier/base/error.h"
 #include "espalier/model/attention_avx512.h"
 #include "espalier/model/dispatch.h"
+#include "espalier/model/gradients.h"
 #include "espalier/model/tasks.h"
 
 namespace espalier {
@@ -112,6 +114,20 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
     attend_blocks(operands, to);
   }
   return out;
+}
+
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                     std::span<const AttentionSegment> segments, const AttentionOptions& options) {
+  if (recorded(q) || recorded(k) || recorded(v)) {
+    return differentiable::attention(q, k, v, segments, options);
+  }
+  std::vector<at::Tensor> outputs;
+  for (const AttentionSegment& segment : segments) {
+    outputs.push_back(attention(q.slice(0, segment.query_begin, segment.query_end),
+                                k.slice(0, segment.key_begin, segment.key_end),
+                                v.slice(0, segment.key_begin, segment.key_end), options));
+  }
+  return outputs.size() == 1 ? outputs.front() : at::cat(outputs);
 }
 
 namespace composed {

@@ -3,6 +3,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <span>
+
 namespace espalier {
 
 /// How queries may look at keys.
@@ -26,6 +29,22 @@ struct AttentionOptions {
 /// \return      [T, heads * D], dense
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      const AttentionOptions& options);
+
+/// One sample among packed rows: which queries are its own, and which keys these look at.
+struct AttentionSegment {
+  std::int64_t query_begin;
+  std::int64_t query_end;
+  std::int64_t key_begin;
+  std::int64_t key_end;
+};
+
+/// The same for several samples at once: rows of q follow one another sample by sample, rows of k
+/// and v lie anywhere. A step of one token a sample is one parallel region on the CPU.
+///
+/// \param segments  cover the rows of q in order, at least one
+/// \return          [T, heads * D], dense
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                     std::span<const AttentionSegment> segments, const AttentionOptions& options);
 
 namespace composed {
 /// The twin: ATen's scaled_dot_product_attention.

@@ -3,7 +3,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "espalier/base/error.h"
 #include "espalier/model/attention.h"
@@ -29,6 +31,29 @@ at::Tensor seen_rows(const at::Tensor& rows, const Segment& segment) {
   return at::cat({rows.slice(0, segment.prefix_begin, segment.prefix_end), own});
 }
 
+/// Samples that share no prefix look at their own rows alone, all in one call.
+at::Tensor attend_segments(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                           std::span<const Segment> segments, const AttentionOptions& options) {
+  const bool prefixes = std::ranges::any_of(
+      segments, [](const Segment& segment) { return segment.prefix_begin != segment.prefix_end; });
+  if (!prefixes) {
+    std::vector<AttentionSegment> own;
+    for (const Segment& segment : segments) {
+      own.push_back({.query_begin = segment.begin,
+                     .query_end = segment.end,
+                     .key_begin = segment.begin,
+                     .key_end = segment.end});
+    }
+    return attention(q, k, v, own, options);
+  }
+  std::vector<at::Tensor> outputs;
+  for (const Segment& segment : segments) {
+    outputs.push_back(attention(q.slice(0, segment.begin, segment.end), seen_rows(k, segment),
+                                seen_rows(v, segment), options));
+  }
+  return at::cat(outputs);
+}
+
 at::Tensor attend(const DecoderAttention& weights, const LayerContext& context, const at::Tensor& x,
                   LayerCache* cache) {
   const TextConfig& config = context.config;
@@ -48,12 +73,7 @@ at::Tensor attend(const DecoderAttention& weights, const LayerContext& context, 
     const LayerCache seen = append(*cache, context.cached, k, v);
     return apply(weights.o_proj, attention(q, seen.k, seen.v, options));
   }
-  std::vector<at::Tensor> outputs;
-  for (const Segment& segment : context.segments) {
-    outputs.push_back(attention(q.slice(0, segment.begin, segment.end), seen_rows(k, segment),
-                                seen_rows(v, segment), options));
-  }
-  return apply(weights.o_proj, outputs.size() == 1 ? outputs.front() : at::cat(outputs));
+  return apply(weights.o_proj, attend_segments(q, k, v, context.segments, options));
 }
 
 at::Tensor feed_forward(const DecoderMlp& weights, const at::Tensor& x) {

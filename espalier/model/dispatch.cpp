@@ -14,7 +14,9 @@ bool has_avx512_bf16() {
   return has;
 }
 
-bool recorded(const at::Tensor& x) { return c10::GradMode::is_enabled() && x.requires_grad(); }
+bool recorded(const at::Tensor& x) {
+  return c10::GradMode::is_enabled() && x.defined() && x.requires_grad();
+}
 
 bool readable(const at::Tensor& x) { return x.is_cpu() && x.stride(-1) == 1 && !recorded(x); }
 

@@ -12,6 +12,12 @@ bool has_avx512_bf16();
 /// Whether autograd would record what is done with x: our loops know no gradient.
 bool recorded(const at::Tensor& x);
 
+/// Whether it would record what is done with any of these.
+template <typename... Tensors>
+bool recorded(const at::Tensor& x, const Tensors&... others) {
+  return recorded(x) || recorded(others...);
+}
+
 /// A tensor that our loops may read: on the CPU, not recorded, dense in its last dimension.
 bool readable(const at::Tensor& x);
 

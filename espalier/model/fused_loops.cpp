@@ -161,7 +161,55 @@ ESPALIER_INLINE void gelu(const GeluTanh<Number>& loop, Range rows) {
   }
 }
 
+template <typename Number>
+ESPALIER_INLINE void normalize_backward(const RmsNormBackward<Number>& loop, Range rows) {
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const Number* x = loop.x + row * loop.size;
+    const Number* gradient = loop.gradient + row * loop.size;
+    Number* out = loop.out + row * loop.size;
+    const float scale = inverse_rms(x, loop.size, loop.eps);
+    float dot = 0.0F;
+#pragma omp simd reduction(+ : dot)
+    for (int64_t i = 0; i < loop.size; ++i) {
+      dot += wide(gradient[i]) * wide(loop.weight[i]) * wide(x[i]);
+    }
+    const float along = dot * scale * scale / static_cast<float>(loop.size);
+#pragma omp simd
+    for (int64_t i = 0; i < loop.size; ++i) {
+      out[i] =
+          narrow<Number>(scale * (wide(gradient[i]) * wide(loop.weight[i]) - wide(x[i]) * along));
+    }
+  }
+}
+
+/// With s = 1 / (1 + e^-x): silu(x) = x s, and its slope is s (1 + x (1 - s)).
+template <typename Number>
+ESPALIER_INLINE void gate_backward(const SwigluBackward<Number>& loop, Range rows) {
+#pragma omp simd
+  for (int64_t i = rows.begin; i < rows.end; ++i) {
+    const float x = wide(loop.gate[i]);
+    const float sigmoid = 1.0F / (1.0F + exponential(-x));
+    const float gradient = wide(loop.gradient[i]);
+    loop.d_up[i] = narrow<Number>(gradient * rounded<Number>(x * sigmoid));
+    loop.d_gate[i] =
+        narrow<Number>(gradient * wide(loop.up[i]) * sigmoid * (1.0F + x * (1.0F - sigmoid)));
+  }
+}
+
 }  // namespace
+
+ESPALIER_CLONES void run(const RmsNormBackward<float>& loop, Range rows) {
+  normalize_backward(loop, rows);
+}
+ESPALIER_CLONES void run(const RmsNormBackward<Bfloat16>& loop, Range rows) {
+  normalize_backward(loop, rows);
+}
+ESPALIER_CLONES void run(const SwigluBackward<float>& loop, Range rows) {
+  gate_backward(loop, rows);
+}
+ESPALIER_CLONES void run(const SwigluBackward<Bfloat16>& loop, Range rows) {
+  gate_backward(loop, rows);
+}
 
 ESPALIER_CLONES void run(const RmsNorm<float>& loop, Range rows) { normalize(loop, rows); }
 ESPALIER_CLONES void run(const RmsNorm<Bfloat16>& loop, Range rows) { normalize(loop, rows); }

@@ -78,6 +78,32 @@ struct GeluTanh {
   Number* out;
 };
 
+/// The gradient of a norm's input. With r = 1 / rms(x) and g = gradient * weight it is
+/// r (g - x r^2 mean(g x)), in float32, rounded once. Everything is dense.
+template <typename Number>
+struct RmsNormBackward {
+  const Number* x;
+  const Number* weight;
+  const Number* gradient;
+  float eps;
+  std::int64_t size;
+  Number* out;
+};
+
+/// The gradients of `swiglu`'s factors; everything is dense, rows are single numbers.
+template <typename Number>
+struct SwigluBackward {
+  const Number* gate;
+  const Number* up;
+  const Number* gradient;
+  Number* d_gate;
+  Number* d_up;
+};
+
+void run(const RmsNormBackward<float>& loop, Range rows);
+void run(const RmsNormBackward<Bfloat16>& loop, Range rows);
+void run(const SwigluBackward<float>& loop, Range rows);
+void run(const SwigluBackward<Bfloat16>& loop, Range rows);
 void run(const RmsNorm<float>& loop, Range rows);
 void run(const RmsNorm<Bfloat16>& loop, Range rows);
 void run(const NormAndRotate<float>& loop, Range rows);

@@ -10,6 +10,7 @@
 #include "espalier/base/error.h"
 #include "espalier/model/dispatch.h"
 #include "espalier/model/fused_loops.h"
+#include "espalier/model/gradients.h"
 #include "espalier/model/product_avx512.h"
 #include "espalier/model/tasks.h"
 
@@ -140,11 +141,15 @@ at::Tensor multiply(const at::Tensor& x, const at::Tensor& weight,
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight,
                   const std::optional<at::Tensor>& bias) {
+  if (recorded(x, weight, bias.value_or(at::Tensor()))) {
+    return differentiable::linear(x, weight, bias);
+  }
   return multiplies(x, weight, bias) ? multiply(x, weight, bias)
                                      : composed::linear(x, weight, bias);
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  if (recorded(x, weight)) return differentiable::rms_norm(x, weight, eps);
   if (!fusible(x, weight)) return composed::rms_norm(x, weight, eps);
   const int64_t size = x.size(-1);
   assume(weight.numel() == size, "rms_norm: one weight a column");
@@ -166,6 +171,7 @@ at::Tensor norm_and_rotate(const at::Tensor& x, const at::Tensor& weight, double
   assume(x.dim() == 3 && x.size(2) % 2 == 0, "norm_and_rotate: x is [T, heads, D], D even");
   assume(weight.numel() == x.size(2), "norm_and_rotate: one weight a column");
   assume(has_angles(x, cos) && has_angles(x, sin), "norm_and_rotate: cos and sin are [T, D]");
+  if (recorded(x, weight)) return differentiable::norm_and_rotate(x, weight, eps, cos, sin);
   if (!fusible(x, weight, cos, sin)) return composed::norm_and_rotate(x, weight, eps, cos, sin);
   at::Tensor out = dense_like(x);
   with_number(x, [&]<typename Number>(Number) {
@@ -184,6 +190,7 @@ at::Tensor norm_and_rotate(const at::Tensor& x, const at::Tensor& weight, double
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
   assume(gate.sizes() == up.sizes(), "swiglu: gate and up have one shape");
+  if (recorded(gate, up)) return differentiable::swiglu(gate, up);
   if (gate.dim() != 2 || !fusible(gate, up)) return composed::swiglu(gate, up);
   at::Tensor out = dense_like(gate);
   with_number(gate, [&]<typename Number>(Number) {
@@ -199,6 +206,7 @@ at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
   assume(x.dim() == 3 && x.size(2) % 2 == 0, "rotate: x is [N, heads, D], D even");
   assume(has_angles(x, cos) && has_angles(x, sin), "rotate: cos and sin are [N, D]");
+  if (recorded(x)) return differentiable::rotate(x, cos, sin);
   const bool angles = is_float(cos) && is_float(sin) && readable(cos) && readable(sin);
   if (!angles || !fusible(x)) return composed::rotate(x, cos, sin);
   at::Tensor out = dense_like(x);
@@ -215,6 +223,7 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& 
 }
 
 at::Tensor gelu_tanh(const at::Tensor& x) {
+  if (recorded(x)) return differentiable::gelu_tanh(x);
   if (!is_bfloat16(x) || !fusible(x) || !x.is_contiguous()) return composed::gelu_tanh(x);
   at::Tensor out = dense_like(x);
   const loops::GeluTanh<Bfloat16> loop{.x = numbers<Bfloat16>(x),

@@ -2,13 +2,32 @@
 #include "espalier/model/layers.h"
 
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 
 #include "espalier/model/kernels.h"
 
 namespace espalier {
 
+namespace {
+
+/// Sets each number to zero with the adapter's probability and scales the others up. The mask is
+/// drawn on the CPU: it is the same one on every device.
+at::Tensor drop(const LoraAdapter& adapter, const at::Tensor& x) {
+  if (adapter.dropout == 0.0) return x;
+  const at::Tensor mask = at::empty(x.sizes(), x.scalar_type());
+  mask.bernoulli_(1.0 - adapter.dropout, at::detail::createCPUGenerator(adapter.dropout_seed));
+  return x * mask.mul_(1.0 / (1.0 - adapter.dropout)).to(x.device());
+}
+
+}  // namespace
+
 at::Tensor apply(const Linear& linear, const at::Tensor& x) {
-  return espalier::linear(x, linear.weight, linear.bias);
+  const auto bias = linear.bias.defined() ? std::optional(linear.bias) : std::nullopt;
+  const at::Tensor product = espalier::linear(x, linear.weight, bias);
+  if (!linear.adapter) return product;
+  const LoraAdapter& adapter = *linear.adapter;
+  const at::Tensor low_rank = espalier::linear(drop(adapter, x), adapter.a);
+  return product + adapter.scale * espalier::linear(low_rank, adapter.b);
 }
 
 at::Tensor apply(const LayerNorm& norm, const at::Tensor& x) {

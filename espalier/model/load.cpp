@@ -10,6 +10,7 @@
 #include <string>
 
 #include "espalier/base/error.h"
+#include "espalier/model/tensors.h"
 
 namespace espalier {
 
@@ -39,91 +40,30 @@ class TensorSource {
     return view.to(options_.device, wanted);
   }
 
-  Linear linear(const std::string& name) const {
-    Linear result{.weight = (*this)(name + ".weight"), .bias = std::nullopt};
-    if (weights_->has(name + ".bias")) result.bias = (*this)(name + ".bias");
-    return result;
-  }
-
-  LayerNorm layer_norm(const std::string& name) const {
-    return {.weight = (*this)(name + ".weight"), .bias = (*this)(name + ".bias")};
-  }
+  [[nodiscard]] bool has(const std::string& name) const { return weights_->has(name); }
 
  private:
   std::shared_ptr<const Weights> weights_;
   LoadOptions options_;
 };
 
-PatchMerger load_merger(const TensorSource& source, const std::string& name) {
-  return {.norm = source.layer_norm(name + ".norm"),
-          .linear_fc1 = source.linear(name + ".linear_fc1"),
-          .linear_fc2 = source.linear(name + ".linear_fc2")};
-}
-
-VisionBlock load_vision_block(const TensorSource& source, const std::string& name) {
-  return {.norm1 = source.layer_norm(name + ".norm1"),
-          .attn = {.qkv = source.linear(name + ".attn.qkv"),
-                   .proj = source.linear(name + ".attn.proj")},
-          .norm2 = source.layer_norm(name + ".norm2"),
-          .mlp = {.linear_fc1 = source.linear(name + ".mlp.linear_fc1"),
-                  .linear_fc2 = source.linear(name + ".mlp.linear_fc2")}};
-}
-
-VisionTower load_vision_tower(const TensorSource& source, const VisionConfig& config) {
-  const std::string name = "model.visual";
-  VisionTower tower;
-  tower.patch_embed = source.linear(name + ".patch_embed.proj");
-  // The convolution's kernel is a whole patch: in memory it is the product's matrix.
-  tower.patch_embed.weight = tower.patch_embed.weight.flatten(1);
-  tower.pos_embed = source(name + ".pos_embed.weight");
-  for (std::int64_t b = 0; b < config.depth; ++b) {
-    tower.blocks.push_back(load_vision_block(source, fmt::format("{}.blocks.{}", name, b)));
-  }
-  tower.merger = load_merger(source, name + ".merger");
-  for (std::size_t k = 0; k < config.deepstack_visual_indexes.size(); ++k) {
-    tower.deepstack_merger_list.push_back(
-        load_merger(source, fmt::format("{}.deepstack_merger_list.{}", name, k)));
-  }
-  return tower;
-}
-
-DecoderLayer load_decoder_layer(const TensorSource& source, const std::string& name) {
-  const std::string attention = name + ".self_attn";
-  return {.input_layernorm = source(name + ".input_layernorm.weight"),
-          .self_attn = {.q_proj = source.linear(attention + ".q_proj"),
-                        .k_proj = source.linear(attention + ".k_proj"),
-                        .v_proj = source.linear(attention + ".v_proj"),
-                        .o_proj = source.linear(attention + ".o_proj"),
-                        .q_norm = source(attention + ".q_norm.weight"),
-                        .k_norm = source(attention + ".k_norm.weight")},
-          .post_attention_layernorm = source(name + ".post_attention_layernorm.weight"),
-          .mlp = {.gate_proj = source.linear(name + ".mlp.gate_proj"),
-                  .up_proj = source.linear(name + ".mlp.up_proj"),
-                  .down_proj = source.linear(name + ".mlp.down_proj")}};
-}
-
-LanguageModel load_language_model(const TensorSource& source, const TextConfig& config) {
-  const std::string name = "model.language_model";
-  LanguageModel model;
-  model.embed_tokens = source(name + ".embed_tokens.weight");
-  for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    model.layers.push_back(load_decoder_layer(source, fmt::format("{}.layers.{}", name, i)));
-  }
-  model.norm = source(name + ".norm.weight");
-  return model;
-}
-
 }  // namespace
 
 Qwen3VL load_model(const ModelDirectory& directory, const LoadOptions& options) {
   const TensorSource source(directory, options);
+  const Qwen3VLConfig& config = directory.config;
   Qwen3VL model;
-  model.config = directory.config;
-  model.visual = load_vision_tower(source, directory.config.vision);
-  model.language_model = load_language_model(source, directory.config.text);
-  model.lm_head = directory.config.tie_word_embeddings
-                      ? Linear{.weight = model.language_model.embed_tokens, .bias = std::nullopt}
-                      : source.linear("lm_head");
+  model.config = config;
+  model.visual.blocks.resize(static_cast<std::size_t>(config.vision.depth));
+  model.visual.deepstack_merger_list.resize(config.vision.deepstack_visual_indexes.size());
+  model.language_model.layers.resize(static_cast<std::size_t>(config.text.num_hidden_layers));
+  // The directory was checked against its configuration: what it lacks is a bias.
+  visit_tensors(model, [&](const std::string& name, at::Tensor& tensor) {
+    if (source.has(name)) tensor = source(name);
+  });
+  // The convolution's kernel is a whole patch: in memory it is the product's matrix.
+  model.visual.patch_embed.weight = model.visual.patch_embed.weight.flatten(1);
+  if (config.tie_word_embeddings) model.lm_head.weight = model.language_model.embed_tokens;
   return model;
 }
 

@@ -17,24 +17,6 @@ at::Tensor to_tensor(const std::vector<std::int64_t>& values) {
   return at::tensor(at::ArrayRef<std::int64_t>(values), at::kLong);
 }
 
-/// The rows of placeholders, and the pictures' features that belong there.
-struct VisualRows {
-  at::Tensor rows;  ///< [M] int64
-  VisionFeatures features;
-};
-
-VisualRows encode_visual_rows(const Qwen3VL& model, const ModelInput& input, const at::Tensor& ids,
-                              const StageObserver& observe) {
-  VisualRows visual;
-  visual.rows = (ids == model.config.image_token_id).nonzero().squeeze(-1);
-  visual.features =
-      encode_images(model.visual, model.config.vision, input.pixel_values, input.grids, observe);
-  require(visual.rows.size(0) == visual.features.image_embeds.size(0),
-          "forward: {} placeholder tokens but {} visual tokens", visual.rows.size(0),
-          visual.features.image_embeds.size(0));
-  return visual;
-}
-
 void check_patches(const VisionConfig& vision, const PreprocessorConfig& preprocessor) {
   require(preprocessor.patch_size == vision.patch_size &&
               preprocessor.merge_size == vision.spatial_merge_size &&
@@ -176,45 +158,64 @@ TreeInput to_tree_input(const std::vector<ExampleTree>& trees, const Qwen3VLConf
   return result;
 }
 
-at::Tensor forward(const Qwen3VL& model, const ModelInput& input, const ForwardOptions& options) {
+DecoderStart start_decoder(const Qwen3VL& model, const ModelInput& input, VisionFeatures features) {
   const auto ids = input.input_ids.to(model.device());
+  DecoderStart start;
+  start.hidden = model.language_model.embed_tokens.index_select(0, ids);
+  if (features.image_embeds.defined()) {
+    start.visual_rows = (ids == model.config.image_token_id).nonzero().squeeze(-1);
+    require(start.visual_rows.size(0) == features.image_embeds.size(0),
+            "forward: {} placeholder tokens but {} visual tokens", start.visual_rows.size(0),
+            features.image_embeds.size(0));
+    start.hidden = start.hidden.index_copy(0, start.visual_rows, features.image_embeds);
+    start.deepstack = std::move(features.deepstack);
+  }
+  start.rotary = text_rotary(model.config.text, input.position_ids.to(model.device()),
+                             start.hidden.scalar_type());
+  return start;
+}
+
+at::Tensor add_deepstack(const at::Tensor& hidden, const DecoderStart& start, std::int64_t layer) {
+  if (layer >= std::ssize(start.deepstack)) return hidden;
+  return hidden.index_add(0, start.visual_rows, start.deepstack[static_cast<std::size_t>(layer)]);
+}
+
+at::Tensor forward(const Qwen3VL& model, const ModelInput& input, const ForwardOptions& options) {
+  const std::int64_t rows = input.input_ids.size(0);
   KvCache* cache = options.cache;
   const std::int64_t cached = cache == nullptr ? 0 : cache->length;
-  require(cache == nullptr || cached + ids.size(0) <= cache->capacity,
-          "forward: {} tokens after {} do not fit into a cache of {}", ids.size(0), cached,
+  require(cache == nullptr || cached + rows <= cache->capacity,
+          "forward: {} tokens after {} do not fit into a cache of {}", rows, cached,
           cache == nullptr ? 0 : cache->capacity);
 
-  at::Tensor hidden = model.language_model.embed_tokens.index_select(0, ids);
-  VisualRows visual;
+  VisionFeatures features;
   if (input.pixel_values.defined()) {
-    visual = encode_visual_rows(model, input, ids, options.observe_stage);
-    hidden = hidden.index_copy(0, visual.rows, visual.features.image_embeds);
+    features = encode_images(model.visual, model.config.vision, input.pixel_values, input.grids,
+                             options.observe_stage);
   }
+  const DecoderStart start = start_decoder(model, input, std::move(features));
+  at::Tensor hidden = start.hidden;
   if (options.observe_stage) options.observe_stage("inputs_embeds", hidden);
 
-  const TextConfig& config = model.config.text;
-  const Rotary rotary =
-      text_rotary(config, input.position_ids.to(model.device()), hidden.scalar_type());
-  const LayerContext context{
-      .config = config, .rotary = rotary, .segments = input.segments, .cached = cached};
+  const LayerContext context{.config = model.config.text,
+                             .rotary = start.rotary,
+                             .segments = input.segments,
+                             .cached = cached};
   const auto& layers = model.language_model.layers;
   const auto wanted = options.first_layers.value_or(std::ssize(layers));
   assume(0 <= wanted && wanted <= std::ssize(layers), "no more layers are run than there are");
-  for (std::size_t i = 0; i < static_cast<std::size_t>(wanted); ++i) {
+  for (std::int64_t layer = 0; layer < wanted; ++layer) {
+    const auto i = static_cast<std::size_t>(layer);
     const LayerStates states =
         forward_layer(layers[i], context, hidden, cache == nullptr ? nullptr : &cache->layers[i]);
     if (options.observe_layer) {
       options.observe_layer(
-          static_cast<std::int64_t>(i),
+          layer,
           {.input = hidden, .after_attention = states.after_attention, .output = states.output});
     }
-    hidden = states.output;
-    // DeepStack counts places in the stack, not layers of an unpruned model.
-    if (i < visual.features.deepstack.size()) {
-      hidden = hidden.index_add(0, visual.rows, visual.features.deepstack[i]);
-    }
+    hidden = add_deepstack(states.output, start, layer);
   }
-  if (cache != nullptr) cache->length += ids.size(0);
+  if (cache != nullptr) cache->length += rows;
   return hidden;
 }
 

@@ -96,6 +96,24 @@ struct ForwardOptions {
   StageObserver observe_stage;  ///< the vision tower's stages and inputs_embeds
 };
 
+/// What the decoder's layers start from.
+struct DecoderStart {
+  at::Tensor hidden;       ///< [T, H], the first layer's input
+  at::Tensor visual_rows;  ///< [M] int64, the placeholders' rows; undefined without pictures
+  std::vector<at::Tensor> deepstack;  ///< [M, H] each
+  Rotary rotary;
+};
+
+/// Embeds the tokens and puts the pictures' features where their placeholders are.
+///
+/// \param features     of all pictures; nothing without pictures
+/// \throws InputError  if placeholders and features disagree in number
+DecoderStart start_decoder(const Qwen3VL& model, const ModelInput& input, VisionFeatures features);
+
+/// DeepStack: the k-th feature is added to what the layer at place k puts out. Counts places in the
+/// stack, not layers of an unpruned model.
+at::Tensor add_deepstack(const at::Tensor& hidden, const DecoderStart& start, std::int64_t layer);
+
 /// Runs the model, layer by layer over all packed rows, up to the last layer's output.
 ///
 /// \return             [T, H], before the final norm, DeepStack's additions included

@@ -50,17 +50,16 @@ at::Tensor attend(const VisionAttention& weights, const VisionConfig& config, co
   const auto v = qkv.select(1, 2);
   const AttentionOptions options{.scale = std::pow(static_cast<double>(head_dim), -0.5),
                                  .causal = false};
-  std::vector<at::Tensor> outputs;
+  std::vector<AttentionSegment> frames;
   std::int64_t row = 0;
   for (const ImageGrid& grid : grids) {
     for (std::int64_t frame = 0; frame < grid.t; ++frame) {
-      const std::int64_t patches = grid.h * grid.w;
-      outputs.push_back(attention(q.narrow(0, row, patches), k.narrow(0, row, patches),
-                                  v.narrow(0, row, patches), options));
-      row += patches;
+      const std::int64_t end = row + grid.h * grid.w;
+      frames.push_back({.query_begin = row, .query_end = end, .key_begin = row, .key_end = end});
+      row = end;
     }
   }
-  return apply(weights.proj, outputs.size() == 1 ? outputs.front() : at::cat(outputs));
+  return apply(weights.proj, attention(q, k, v, frames, options));
 }
 
 at::Tensor forward_block(const VisionBlock& block, const VisionConfig& config, const at::Tensor& x,
@@ -98,9 +97,12 @@ at::Tensor interpolate_positions(const at::Tensor& table, const VisionConfig& co
   at::Tensor sum;
   for (std::size_t corner = 0; corner < 4; ++corner) {
     const auto count = std::ssize(indices[corner]);
-    const auto index = at::from_blob(indices[corner].data(), {count}, at::kLong).to(table.device());
-    const auto weight =
-        at::from_blob(weights[corner].data(), {count, 1}, at::kFloat).to(table.device());
+    // Copies: autograd may keep them longer than the vectors live.
+    const auto index =
+        at::tensor(at::ArrayRef<std::int64_t>(indices[corner]), at::kLong).to(table.device());
+    const auto weight = at::tensor(at::ArrayRef<float>(weights[corner]), at::kFloat)
+                            .view({count, 1})
+                            .to(table.device());
     const auto tap = table.index_select(0, index).to(at::kFloat).mul_(weight);
     if (corner == 0) {
       sum = tap;

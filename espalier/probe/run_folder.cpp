@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/probe/run_folder.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include <charconv>
 #include <nlohmann/json.hpp>
@@ -22,15 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-/// Keys in which two JSON objects differ.
-std::string differing_keys(const json& first, const json& second) {
-  std::string keys;
-  for (const auto& [key, value] : first.items()) {
-    if (!second.contains(key) || second[key] != value) keys += (keys.empty() ? "" : ", ") + key;
-  }
-  return keys;
-}
 
 /// A file that a writer left behind when it was killed.
 bool is_leftover(const fs::path& file) {
@@ -52,7 +40,7 @@ RunFolder::RunFolder(fs::path folder, const ProbeRecord& record, bool force)
   std::error_code error;
   fs::create_directories(journal(), error);
   require(!error, "{}: cannot be made: {}", journal().string(), error.message());
-  require(lock(), "{}: another probe is at work in this folder", folder_.string());
+  require(lock_.take(journal()), "{}: another probe is at work in this folder", folder_.string());
   remove_leftovers();
   if (!known || force) {
     // From here on a former run's journal belongs to nobody: it names another run, or none.
@@ -60,10 +48,6 @@ RunFolder::RunFolder(fs::path folder, const ProbeRecord& record, bool force)
     fs::remove(folder_ / "probe.safetensors");
     if (force) fs::remove(snapshot());
   }
-}
-
-RunFolder::~RunFolder() {
-  if (lock_ >= 0) close(lock_);
 }
 
 fs::path RunFolder::pooled_file() const { return journal() / "pooled.bin"; }
@@ -132,21 +116,14 @@ void RunFolder::remove_leftovers() const {
   }
 }
 
-bool RunFolder::lock() {
-  lock_ = open(journal().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  return lock_ >= 0 && flock(lock_, LOCK_EX | LOCK_NB) == 0;
-}
-
 void RunFolder::tidy_finished() {
   // A run was killed in its last steps, or in the first ones of replacing this record; where one is
   // still at work, the journal is its own.
   if (!path_exists(journal())) return;
-  const bool ours = lock();
-  if (ours) {
-    remove_leftovers();
-    fs::remove_all(journal());
-  }
-  if (lock_ >= 0) close(std::exchange(lock_, -1));
+  FolderLock lock;
+  if (!lock.take(journal())) return;
+  remove_leftovers();
+  fs::remove_all(journal());
 }
 
 }  // namespace espalier

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <string>
 
+#include "espalier/base/files.h"
 #include "espalier/records/probe_record.h"
 
 namespace espalier {
@@ -21,9 +22,6 @@ class RunFolder {
   /// something
   ///                     else, or if another program is at work in it
   RunFolder(std::filesystem::path folder, const ProbeRecord& record, bool force);
-  ~RunFolder();
-  RunFolder(const RunFolder&) = delete;
-  RunFolder& operator=(const RunFolder&) = delete;
 
   /// Where pooled vectors wait.
   [[nodiscard]] std::filesystem::path pooled_file() const;
@@ -46,11 +44,10 @@ class RunFolder {
   void refuse_other_files() const;
   void remove_leftovers() const;
   void tidy_finished();
-  bool lock();
 
   std::filesystem::path folder_;
   std::string run_;  ///< names what is asked
-  int lock_ = -1;
+  FolderLock lock_;
 };
 
 }  // namespace espalier

@@ -96,8 +96,10 @@ class ChatEncoder {
   ChatEncoder(const Tokenizer& tokenizer, SpecialTokens special)
       : tokenizer_(tokenizer), special_(special), tokens_(tokenizer) {}
 
-  void add_message(const Message& message) {
+  void add_message(const Message& message, std::size_t number) {
     open_turn(name_of(message.role));
+    const std::size_t first = chat_.ids.size();
+    const std::size_t opening_bytes = text_.size();
     for (const MessagePart& part : message.parts) {
       if (const auto* text = std::get_if<TextPart>(&part)) {
         text_ += text->text;
@@ -106,6 +108,11 @@ class ChatEncoder {
       }
     }
     add_token(tokens_.im_end);
+    if (message.role == Message::Role::Assistant) {
+      chat_.assistant_turns.push_back({.message = number,
+                                       .begin = first_beyond(first, opening_bytes),
+                                       .end = std::ssize(chat_.ids)});
+    }
     text_ += '\n';
   }
 
@@ -115,9 +122,9 @@ class ChatEncoder {
     text_ += '\n';
   }
 
-  std::vector<std::int64_t> finish() {
+  EncodedChat finish() {
     flush_text();
-    return std::move(ids_);
+    return std::move(chat_);
   }
 
  private:
@@ -129,19 +136,30 @@ class ChatEncoder {
 
   void add_token(std::int64_t id) {
     flush_text();
-    ids_.push_back(id);
+    chat_.ids.push_back(id);
+  }
+
+  /// The first id from `first` on whose bytes reach beyond so many. The turn's opening is ASCII and
+  /// the tokens' bytes are its own, so counting is exact there.
+  [[nodiscard]] std::int64_t first_beyond(std::size_t first, std::size_t bytes) const {
+    std::size_t at = first;
+    for (std::size_t seen = 0; seen < bytes; ++at) {
+      seen += tokenizer_.bytes_of(chat_.ids[at]).size();
+      if (seen > bytes) break;
+    }
+    return static_cast<std::int64_t>(at);
   }
 
   void flush_text() {
     const auto ids = tokenizer_.encode(std::exchange(text_, {}), special_);
-    ids_.insert(ids_.end(), ids.begin(), ids.end());
+    chat_.ids.insert(chat_.ids.end(), ids.begin(), ids.end());
   }
 
   const Tokenizer& tokenizer_;
   SpecialTokens special_;
   TemplateTokens tokens_;
   std::string text_;
-  std::vector<std::int64_t> ids_;
+  EncodedChat chat_;
 };
 
 void check_message(const Message& message, std::size_t index) {
@@ -173,32 +191,53 @@ void check_chat_template(const fs::path& folder) {
           found.front().place);
 }
 
-std::vector<std::int64_t> encode_chat(const Tokenizer& tokenizer,
-                                      const std::vector<Message>& messages,
-                                      const ChatOptions& options) {
+EncodedChat encode_chat_turns(const Tokenizer& tokenizer, const std::vector<Message>& messages,
+                              const ChatOptions& options) {
   require(!messages.empty(), "a conversation needs at least one message");
   ChatEncoder encoder(tokenizer, options.special_tokens);
   for (std::size_t i = 0; i < messages.size(); ++i) {
     check_message(messages[i], i);
-    encoder.add_message(messages[i]);
+    encoder.add_message(messages[i], i);
   }
   if (options.add_generation_prompt) encoder.open_turn("assistant");
   return encoder.finish();
 }
 
+std::vector<std::int64_t> encode_chat(const Tokenizer& tokenizer,
+                                      const std::vector<Message>& messages,
+                                      const ChatOptions& options) {
+  return encode_chat_turns(tokenizer, messages, options).ids;
+}
+
 std::vector<std::int64_t> expand_placeholders(const std::vector<std::int64_t>& ids,
                                               std::int64_t image_token_id,
                                               const std::vector<std::int64_t>& tokens_per_image) {
-  const auto placeholders = std::ranges::count(ids, image_token_id);
+  return expand_placeholders(EncodedChat{.ids = ids, .assistant_turns = {}}, image_token_id,
+                             tokens_per_image)
+      .ids;
+}
+
+EncodedChat expand_placeholders(const EncodedChat& chat, std::int64_t image_token_id,
+                                const std::vector<std::int64_t>& tokens_per_image) {
+  const auto placeholders = std::ranges::count(chat.ids, image_token_id);
   require(std::cmp_equal(placeholders, tokens_per_image.size()),
           "the conversation has {} picture placeholders, but {} pictures are given", placeholders,
           tokens_per_image.size());
-  std::vector<std::int64_t> result;
+  EncodedChat result;
+  std::vector<std::int64_t> moved;  // where each id came to stand, and the end
+  moved.reserve(chat.ids.size() + 1);
   std::size_t picture = 0;
-  for (const std::int64_t id : ids) {
+  for (const std::int64_t id : chat.ids) {
+    moved.push_back(std::ssize(result.ids));
     const std::int64_t count = id == image_token_id ? tokens_per_image[picture++] : 1;
     require(count > 0, "picture {} has {} visual tokens; wanted at least 1", picture - 1, count);
-    result.insert(result.end(), static_cast<std::size_t>(count), id);
+    result.ids.insert(result.ids.end(), static_cast<std::size_t>(count), id);
+  }
+  moved.push_back(std::ssize(result.ids));
+  for (const TurnSpan& turn : chat.assistant_turns) {
+    result.assistant_turns.push_back({.message = turn.message,
+                                      .begin = moved[static_cast<std::size_t>(turn.begin)],
+                                      .end = moved[static_cast<std::size_t>(turn.end)]});
   }
   return result;
 }

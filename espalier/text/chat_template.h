@@ -58,6 +58,32 @@ std::vector<std::int64_t> encode_chat(const Tokenizer& tokenizer,
                                       const std::vector<Message>& messages,
                                       const ChatOptions& options = {});
 
+/// Where an assistant's turn stands among the ids of a conversation.
+struct TurnSpan {
+  std::size_t message;  ///< number of the message, from 0
+  /// ids[begin, end): the tokens of the message's content and the `<|im_end|>` behind them. The
+  /// opening `<|im_start|>assistant\n` and the line end after `<|im_end|>` do not belong to it.
+  std::int64_t begin;
+  std::int64_t end;
+  bool operator==(const TurnSpan&) const = default;
+};
+
+/// A conversation as ids, with the places of what the assistant says in it.
+struct EncodedChat {
+  std::vector<std::int64_t> ids;
+  std::vector<TurnSpan> assistant_turns;  ///< in order of the messages
+  bool operator==(const EncodedChat&) const = default;
+};
+
+/// What encode_chat gives, and which ids are the assistant's: found while the template is written,
+/// not by looking for tokens afterwards, so that no text can be taken for a turn. A content that
+/// begins with a blank line shares its first token with the line end of the opening; that token
+/// then belongs to the turn.
+///
+/// \throws InputError as encode_chat does
+EncodedChat encode_chat_turns(const Tokenizer& tokenizer, const std::vector<Message>& messages,
+                              const ChatOptions& options = {});
+
 /// Repeats each placeholder as often as its picture has merged visual tokens.
 ///
 /// \param tokens_per_image  one count a picture, in order of appearance
@@ -65,5 +91,9 @@ std::vector<std::int64_t> encode_chat(const Tokenizer& tokenizer,
 std::vector<std::int64_t> expand_placeholders(const std::vector<std::int64_t>& ids,
                                               std::int64_t image_token_id,
                                               const std::vector<std::int64_t>& tokens_per_image);
+
+/// The same for a conversation whose turns are known; they move with their tokens.
+EncodedChat expand_placeholders(const EncodedChat& chat, std::int64_t image_token_id,
+                                const std::vector<std::int64_t>& tokens_per_image);
 
 }  // namespace espalier

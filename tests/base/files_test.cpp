@@ -206,6 +206,46 @@ TEST(OutputFile, SaysThatThePermissionIsMissing) {
   EXPECT_THAT(names_in(locked), IsEmpty());
 }
 
+TEST(AppendFile, GrowsPieceByPieceBehindWhatIsKept) {
+  const TemporaryDirectory folder;
+  {
+    AppendFile file(folder / "log", 0);
+    file.append("one ");
+    EXPECT_EQ(read_file(folder / "log"), "one ");
+    file.append("two ");
+    file.sync();
+  }
+  AppendFile file(folder / "log", 4);
+  EXPECT_EQ(read_file(folder / "log"), "one ");
+  file.append("three");
+  EXPECT_EQ(read_file(folder / "log"), "one three");
+}
+
+TEST(AppendFile, RefusesWhatItCannotGoOnBehind) {
+  const TemporaryDirectory folder;
+  test::write_quickly(folder / "log", "12345");
+  EXPECT_THAT(input_error([&] { AppendFile(folder / "log", 6); }),
+              AllOf(HasSubstr("at least 6 bytes"), HasSubstr("found 5")));
+  EXPECT_EQ(read_file(folder / "log"), "12345");
+  EXPECT_THAT(input_error([&] { AppendFile(folder.path(), 0); }), HasSubstr("cannot write"));
+  EXPECT_THAT(input_error([&] { AppendFile(folder / "gone" / "log", 0); }),
+              HasSubstr("its folder must exist"));
+  ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
+  EXPECT_THAT(input_error([&] { AppendFile(folder / "pipe", 0); }), HasSubstr("pipe"));
+}
+
+TEST(AppendFile, HoldsNothingOfAPieceThatTheDiskHasNoRoomFor) {
+  const TemporaryDirectory folder;
+  const SmallDisk disk(folder / "disk", "size=64k");
+  if (!disk.mounted()) GTEST_SKIP() << "needs the right to mount";
+  AppendFile file(disk.path() / "log", 0);
+  file.append("first");
+  EXPECT_THAT(input_error([&] { file.append(std::string(100'000, 'x')); }), HasSubstr("log"));
+  EXPECT_EQ(read_file(disk.path() / "log"), "first");
+  file.append(", second");
+  EXPECT_EQ(read_file(disk.path() / "log"), "first, second");
+}
+
 TEST(OutputDirectory, AppearsWholeWithCommit) {
   const TemporaryDirectory folder;
   {

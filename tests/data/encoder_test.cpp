@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <span>
 
 #include "tests/support.h"
 #include "tests/text/golden.h"
@@ -59,6 +60,20 @@ TEST(Encoder, KeepsThePicturesAtTheirSize) {
 TEST(Encoder, EncodesTheConversationAsEncodeChatDoes) {
   const EncodedExample example = encode(small_tokenizer(), ask_about(0), {}, {}, qwen_options());
   EXPECT_EQ(example.ids, encode_chat(small_tokenizer(), ask_about(0)));
+}
+
+TEST(Encoder, KnowsTheAnswersPlaceBehindThePictures) {
+  std::vector<Message> messages = ask_about(1);
+  messages.push_back({.role = Message::Role::Assistant, .parts = {TextPart{"A square."}}});
+  const EncodedChat chat = encode_turns(small_tokenizer(), messages, {{1, 4, 4}}, qwen_options());
+  ASSERT_EQ(chat.assistant_turns.size(), 1U);
+  const TurnSpan turn = chat.assistant_turns.front();
+  EXPECT_EQ(small_tokenizer().decode(
+                std::span(chat.ids).subspan(static_cast<std::size_t>(turn.begin),
+                                            static_cast<std::size_t>(turn.end - turn.begin)),
+                false),
+            "A square.<|im_end|>");
+  EXPECT_EQ(chat.ids, encode_ids(small_tokenizer(), messages, {{1, 4, 4}}, qwen_options()));
 }
 
 TEST(Encoder, RefusesAnotherNumberOfPicturesAndNamesBoth) {

@@ -43,6 +43,19 @@ TEST_P(HostilePicture, IsRefusedWhereverItIsCut) {
   }
 }
 
+TEST_P(HostilePicture, IsMeasuredOrRefusedWhereverItIsCut) {
+  const std::string whole = read_picture(GetParam());
+  const Image image = decode(whole);
+  for (std::size_t bytes = 0; bytes < whole.size(); ++bytes) {
+    try {
+      EXPECT_EQ(image_size(test::as_bytes(std::string_view(whole).substr(0, bytes)), "x"),
+                (Size{image.width, image.height}));
+    } catch (const InputError& error) {
+      EXPECT_THAT(error.what(), testing::StartsWith("x: "));
+    }
+  }
+}
+
 TEST_P(HostilePicture, IsRefusedAboveTheLimitOfPixels) {
   const std::string whole = read_picture(GetParam());
   const Image image = decode(whole);
@@ -50,9 +63,24 @@ TEST_P(HostilePicture, IsRefusedAboveTheLimitOfPixels) {
   EXPECT_EQ(decode(whole, {.max_pixels = pixels}), image);
   EXPECT_THAT(decode_error(whole, {.max_pixels = pixels - 1}),
               HasSubstr("limit is " + std::to_string(pixels - 1)));
+  EXPECT_THAT(test::input_error([&] {
+                (void)image_size(test::as_bytes(whole), "x", {.max_pixels = pixels - 1});
+              }),
+              HasSubstr("limit is " + std::to_string(pixels - 1)));
 }
 
-// Whatever is flipped, inserted, removed or cut, the picture decodes or an InputError says why not.
+/// Measures, which may only fail with an InputError that names the source.
+void expect_measurable(std::string_view bytes) {
+  try {
+    const Size size = image_size(test::as_bytes(bytes), "the picture", {.max_pixels = 1 << 18});
+    EXPECT_LE(std::int64_t{size.width} * size.height, 1 << 18);
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), testing::StartsWith("the picture: "));
+  }
+}
+
+// Whatever is flipped, inserted, removed or cut, the picture decodes, and then has the size that
+// its headers say, or an InputError says why not.
 TEST_P(HostilePicture, NeverCrashesWhenMutated) {
   const std::string whole = read_picture(GetParam());
   const bool is_png = whole.starts_with("\x89PNG");
@@ -85,8 +113,11 @@ TEST_P(HostilePicture, NeverCrashesWhenMutated) {
       const Image image = decode(mutated, {.max_pixels = 1 << 18});
       EXPECT_EQ(static_cast<std::int64_t>(image.rgb.size()),
                 std::int64_t{3} * image.width * image.height);
+      EXPECT_EQ(image_size(test::as_bytes(mutated), "the picture"),
+                (Size{image.width, image.height}));
     } catch (const InputError& error) {
       EXPECT_THAT(error.what(), testing::StartsWith("the picture: "));
+      expect_measurable(mutated);
     }
   }
 }

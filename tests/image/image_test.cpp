@@ -45,6 +45,16 @@ TEST_P(Fixtures, EqualTheReferenceByteForByte) {
   EXPECT_GT(compared, 10);
 }
 
+TEST_P(Fixtures, HaveTheSizeThatTheirHeadersSay) {
+  const auto expected = nlohmann::json::parse(test::read_picture("expected.json"));
+  for (const auto& [name, wanted] : expected.items()) {
+    if (!name.ends_with(GetParam())) continue;
+    const std::string bytes = test::read_picture(name);
+    const Size size = image_size(test::as_bytes(bytes), name);
+    EXPECT_EQ(size, (Size{wanted["width"].get<int>(), wanted["height"].get<int>()})) << name;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Image, Fixtures, testing::Values(".jpg", ".png", ".webp"),
                          [](const auto& kind) { return std::string(kind.param + 1); });
 

@@ -277,7 +277,7 @@ TEST_P(Kernels, ARowAloneIsTheRowAmongOthers) {
   EXPECT_TRUE(at::equal(rms_norm(x, norm_weight, 1e-6)[1], rms_norm(x[1], norm_weight, 1e-6)));
 }
 
-TEST_P(Kernels, GradientsGoThroughTheTwins) {
+TEST_P(Kernels, AreRecordedWhereAGradientIsWanted) {
   const auto weight = numbers({64}, GetParam());
   const auto x = numbers({3, 64}, GetParam()).requires_grad_();
   EXPECT_TRUE(rms_norm(x, weight, 1e-6).requires_grad());

@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "espalier/train/trainer.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <stdexcept>
+#include <utility>
+
+#include "espalier/base/error.h"
+#include "espalier/data/packing.h"
+#include "espalier/data/prefetch.h"
+#include "espalier/data/sample_order.h"
+#include "espalier/records/event_file.h"
+#include "espalier/train/flops.h"
+#include "espalier/train/training_folder.h"
+
+namespace espalier {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using nlohmann::json;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+/// Sums over a step's rows.
+struct StepSums {
+  double total = 0.0;  ///< what the gradient is of
+  double cross_entropy = 0.0;
+  double divergence = 0.0;
+  double sample_means = 0.0;
+  std::vector<double> by_source;
+  std::vector<std::int64_t> rows_by_source;
+};
+
+/// The samples of a step, counted.
+struct StepCounts {
+  std::int64_t samples = 0;
+  std::int64_t tokens = 0;
+  std::int64_t visual_tokens = 0;
+  std::int64_t label_tokens = 0;
+  std::int64_t patches = 0;
+};
+
+std::int64_t patches_of(const TrainingSample& sample) {
+  std::int64_t patches = 0;
+  for (const ImageGrid& grid : sample.placed.grids) patches += grid.patches();
+  return patches;
+}
+
+StepCounts count(const TrainingSet& set, std::span<const std::size_t> samples) {
+  StepCounts counts{.samples = std::ssize(samples)};
+  for (const std::size_t i : samples) {
+    const TrainingSample& sample = set.samples[i];
+    counts.tokens += std::ssize(sample.ids);
+    counts.visual_tokens += sample.visual_tokens;
+    counts.label_tokens += sample.label_tokens;
+    counts.patches += patches_of(sample);
+  }
+  return counts;
+}
+
+/// Samples by packs, in the order in which the packs run.
+std::vector<std::vector<std::size_t>> packs_of(const TrainingSet& set,
+                                               std::span<const std::size_t> samples,
+                                               std::int64_t pack_tokens) {
+  std::vector<std::int64_t> lengths;
+  for (const std::size_t i : samples) lengths.push_back(std::ssize(set.samples[i].ids));
+  std::vector<std::vector<std::size_t>> packs;
+  for (const auto& places : pack_samples(lengths, pack_tokens)) {
+    packs.emplace_back();
+    for (const std::size_t place : places) packs.back().push_back(samples[place]);
+  }
+  return packs;
+}
+
+/// The packs of one step or of a validation, with their pictures decoded ahead.
+class PackSource {
+ public:
+  PackSource(const TrainingInputs& inputs, const TrainingSet& set, const TrainingOptions& options)
+      : inputs_(inputs),
+        set_(set),
+        options_(options),
+        prefetcher_(set.samples, {.threads = std::max<std::size_t>(1, options.threads)}) {}
+
+  /// Asks for the pictures of a step that comes later.
+  void ask(const std::vector<std::vector<std::size_t>>& packs) {
+    for (const auto& pack : packs) prefetcher_.ask(pack);
+  }
+
+  /// The next pack that was asked for.
+  PackedSamples next(const std::vector<std::size_t>& samples, const StepCounts& counts) {
+    const auto begin = Clock::now();
+    std::vector<const TrainingSample*> planned;
+    std::vector<std::vector<Image>> images;
+    for (const std::size_t i : samples) {
+      planned.push_back(&set_.samples[i]);
+      images.push_back(prefetcher_.next());
+    }
+    wait_seconds_ += seconds_since(begin);
+    return pack_together(planned, std::move(images),
+                         {.normalizer = options_.normalizer,
+                          .samples = counts.samples,
+                          .label_tokens = counts.label_tokens,
+                          .tokens = counts.tokens},
+                         inputs_.trained.model.config, inputs_.preprocessor);
+  }
+
+  /// Seconds that somebody waited for pictures since the last call.
+  double take_wait_seconds() { return std::exchange(wait_seconds_, 0.0); }
+
+ private:
+  const TrainingInputs& inputs_;
+  const TrainingSet& set_;
+  const TrainingOptions& options_;
+  PicturePrefetcher prefetcher_;
+  double wait_seconds_ = 0.0;
+};
+
+void add(const TrainingSet& set, const std::vector<std::size_t>& samples,
+         const PackedSamples& packed, const PackLoss& loss, StepSums& sums) {
+  sums.total += loss.total;
+  const auto* rows = loss.cross_entropy.const_data_ptr<float>();
+  for (std::size_t s = 0; s < samples.size(); ++s) {
+    const std::int64_t count = packed.rows_of_sample[s];
+    const double sum = std::accumulate(rows, rows + count, 0.0);
+    rows += count;
+    sums.cross_entropy += sum;
+    sums.sample_means += sum / static_cast<double>(count);
+    const std::size_t source = set.samples[samples[s]].source;
+    sums.by_source[source] += sum;
+    sums.rows_by_source[source] += count;
+  }
+  if (loss.divergence.defined()) sums.divergence += loss.divergence.sum().item<double>();
+}
+
+class Run {
+ public:
+  Run(const TrainingInputs& inputs, const std::filesystem::path& out,
+      const TrainingOptions& options)
+      : inputs_(inputs),
+        options_(options),
+        order_{.count = inputs.set.samples.size(),
+               .batch = static_cast<std::size_t>(options.batch),
+               .seed = options.seed},
+        steps_(options.steps.value_or(steps_of(order_.count, order_.batch, options.epochs))),
+        folder_(out, options.header, options.force),
+        state_(make_optimizer_state(inputs.trained.parameters)),
+        source_(inputs, inputs.set, options) {}
+
+  TrainingResult run() {
+    first_ = folder_.resume(inputs_.trained.parameters, state_);
+    require(first_ <= steps_, "{}: the checkpoint is of step {}, beyond the last, {}",
+            folder_.path().string(), first_, steps_);
+    log_ = std::make_unique<TrainingLog>(folder_.steps_file(), first_);
+    events_ = std::make_unique<EventFileWriter>(
+        folder_.path() /
+            fmt::format("events.out.tfevents.{:010}.{}", static_cast<std::int64_t>(now()), first_),
+        EventFileOptions{.wall_time = now(),
+                         .resumed_after = first_ > 0 ? std::optional(first_) : std::nullopt});
+    result_.plan = plan();
+    if (options_.plan) options_.plan(result_.plan);
+    begun_ = saved_ = Clock::now();
+    ask(first_);
+    for (std::int64_t step = first_; step < steps_; ++step) run_step(step);
+    finish();
+    return std::move(result_);
+  }
+
+ private:
+  [[nodiscard]] std::vector<std::vector<std::size_t>> packs_of_step(std::int64_t step) const {
+    return packs_of(inputs_.set, samples_of_step(order_, step).samples, options_.pack_tokens);
+  }
+
+  void ask(std::int64_t step) {
+    if (step < steps_) source_.ask(packs_of_step(step));
+  }
+
+  /// The largest pack that the first steps have; a later one may be larger by a sample's length.
+  [[nodiscard]] MemoryPlan plan() const {
+    constexpr std::int64_t kLookedAt = 50;
+    PackSize largest;
+    for (std::int64_t step = first_; step < std::min(steps_, first_ + kLookedAt); ++step) {
+      for (const auto& pack : packs_of_step(step)) {
+        const StepCounts counts = count(inputs_.set, pack);
+        largest.tokens = std::max(largest.tokens, counts.tokens);
+        largest.label_tokens = std::max(largest.label_tokens, counts.label_tokens);
+        largest.patches = std::max(largest.patches, counts.patches);
+      }
+    }
+    const std::uint64_t budget = options_.memory_bytes.value_or(machine_bytes() / 10 * 9);
+    return plan_memory(inputs_.trained, largest, weight_bytes(), budget);
+  }
+
+  [[nodiscard]] std::uint64_t weight_bytes() const {
+    std::uint64_t bytes = model_bytes(inputs_.trained.model);
+    if (inputs_.teacher != nullptr) bytes += model_bytes(inputs_.teacher->model);
+    return bytes;
+  }
+
+  void run_step(std::int64_t step) {
+    const auto begin = Clock::now();
+    const StepSamples samples = samples_of_step(order_, step);
+    const StepCounts counts = count(inputs_.set, samples.samples);
+    const auto packs = packs_of_step(step);
+    ask(step + 1);
+    StepSums sums = empty_sums();
+    for (std::size_t p = 0; p < packs.size(); ++p) {
+      PackedSamples packed = source_.next(packs[p], counts);
+      packed.pack.dropout_seed = mix_seed(
+          {options_.seed, static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(p)});
+      const PackLoss loss = run_pack(inputs_.trained, inputs_.teacher, packed.pack,
+                                     options_.objective, {.kept_layers = result_.plan.kept_layers});
+      add(inputs_.set, packs[p], packed, loss, sums);
+    }
+    const double schedule = options_.constant
+                                ? warmup_of(step)
+                                : cosine_schedule(step, steps_, warmup_steps(), options_.floor);
+    if (!std::isfinite(sums.total)) refuse_step(step, "loss", samples.samples);
+    const OptimizerStep taken =
+        optimizer_step(inputs_.trained.parameters, state_, options_.optimizer,
+                       options_.learning_rate * schedule, schedule);
+    if (!std::isfinite(taken.gradient_norm)) refuse_step(step, "gradient", samples.samples);
+
+    TrainingStep record = describe(step, samples, counts, sums);
+    record.learning_rate = options_.learning_rate * schedule;
+    record.gradient_norm = taken.gradient_norm;
+    record.clip_coefficient = taken.clip_coefficient;
+    measure_time(begin, counts, record);
+    if (is_validated(step)) validate(record);
+    tell(record);
+    if (step + 1 < steps_ && seconds_since(saved_) >= options_.save_every_seconds) save();
+  }
+
+  [[nodiscard]] StepSums empty_sums() const {
+    const std::size_t sources = inputs_.set.sources.size();
+    return {.by_source = std::vector<double>(sources),
+            .rows_by_source = std::vector<std::int64_t>(sources)};
+  }
+
+  [[nodiscard]] std::int64_t warmup_steps() const {
+    return static_cast<std::int64_t>(std::ceil(options_.warmup * static_cast<double>(steps_)));
+  }
+
+  [[nodiscard]] double warmup_of(std::int64_t step) const {
+    const std::int64_t warmup = warmup_steps();
+    return step < warmup ? cosine_schedule(step, steps_, warmup, 1.0) : 1.0;
+  }
+
+  [[noreturn]] void refuse_step(std::int64_t step, std::string_view what,
+                                const std::vector<std::size_t>& samples) const {
+    std::string places;
+    for (std::size_t i = 0; i < std::min<std::size_t>(samples.size(), 5); ++i) {
+      places += (i == 0 ? "" : ", ") + inputs_.set.samples[samples[i]].place;
+    }
+    const bool saved = path_exists(folder_.checkpoint());
+    throw std::runtime_error(fmt::format(
+        "step {}: the {} is not finite; its {} samples begin with {}; {}; try a lower "
+        "--learning-rate, a --warmup, or --dtype float32",
+        step + 1, what, samples.size(), places,
+        saved ? fmt::format("the last good checkpoint is {}", folder_.checkpoint().string())
+              : "no checkpoint was saved before"));
+  }
+
+  [[nodiscard]] TrainingStep describe(std::int64_t step, const StepSamples& samples,
+                                      const StepCounts& counts, const StepSums& sums) const {
+    TrainingStep record{
+        .step = step + 1,
+        .epoch = static_cast<double>(samples.epoch) +
+                 static_cast<double>(samples.end) / static_cast<double>(order_.count),
+        .loss = sums.cross_entropy / static_cast<double>(counts.label_tokens),
+        .sample_mean_loss = sums.sample_means / static_cast<double>(counts.samples),
+        .samples = counts.samples,
+        .tokens = counts.tokens,
+        .visual_tokens = counts.visual_tokens,
+        .label_tokens = counts.label_tokens};
+    for (std::size_t source = 0; source < sums.by_source.size(); ++source) {
+      const std::int64_t rows = sums.rows_by_source[source];
+      if (rows == 0) continue;
+      record.losses.push_back({.name = inputs_.set.sources[source],
+                               .loss = sums.by_source[source] / static_cast<double>(rows),
+                               .label_tokens = rows});
+    }
+    return record;
+  }
+
+  void measure_time(Clock::time_point begin, const StepCounts& counts, TrainingStep& record) {
+    record.seconds = seconds_since(begin);
+    record.data_wait_seconds = source_.take_wait_seconds();
+    record.tokens_per_second = static_cast<double>(counts.tokens) / record.seconds;
+    record.flops_per_second = step_flops(inputs_.trained, inputs_.teacher,
+                                         {.tokens = counts.tokens,
+                                          .label_tokens = counts.label_tokens,
+                                          .patches = counts.patches}) /
+                              record.seconds;
+    record.peak_memory_bytes = peak_resident_bytes();
+    result_.tokens += counts.tokens;
+  }
+
+  [[nodiscard]] bool is_validated(std::int64_t step) const {
+    return step + 1 == steps_ ||
+           (options_.validate_every > 0 && (step + 1) % options_.validate_every == 0);
+  }
+
+  void validate(TrainingStep& record) {
+    if (inputs_.validation != nullptr) record.validation_loss = validation_loss();
+    if (options_.exact_match) record.exact_match = options_.exact_match(inputs_.trained.model);
+  }
+
+  [[nodiscard]] double validation_loss() const {
+    const TrainingSet& set = *inputs_.validation;
+    std::vector<std::size_t> all(set.samples.size());
+    std::iota(all.begin(), all.end(), 0);
+    const StepCounts counts = count(set, all);
+    PackSource source(inputs_, set, options_);
+    const auto packs = packs_of(set, all, options_.pack_tokens);
+    source.ask(packs);
+    double sum = 0.0;
+    for (const auto& samples : packs) {
+      const PackedSamples packed = source.next(samples, counts);
+      const PackLoss loss =
+          run_pack(inputs_.trained, nullptr, packed.pack, {}, {.backward = false});
+      sum += loss.cross_entropy.sum().item<double>();
+    }
+    return sum / static_cast<double>(counts.label_tokens);
+  }
+
+  void tell(const TrainingStep& record) {
+    log_->append(record);
+    const auto curve = [&](std::string_view tag, double value) {
+      events_->add_scalar(tag, record.step, value, now());
+    };
+    curve("train/loss", record.loss);
+    for (const SourceLoss& source : record.losses) {
+      curve(fmt::format("train/loss/{}", source.name), source.loss);
+    }
+    curve("train/learning_rate", record.learning_rate);
+    curve("train/gradient_norm", record.gradient_norm);
+    curve("speed/tokens_per_second", record.tokens_per_second);
+    if (record.validation_loss) curve("validation/loss", *record.validation_loss);
+    if (record.exact_match) curve("validation/exact_match", record.exact_match->value);
+    result_.loss = record.loss;
+    result_.validation_loss = record.validation_loss;
+    result_.exact_match = record.exact_match;
+    if (options_.progress) options_.progress(record, steps_, first_);
+  }
+
+  void save() {
+    log_->sync();
+    folder_.save(inputs_.trained.parameters, state_);
+    saved_ = Clock::now();
+  }
+
+  void finish() {
+    result_.steps = steps_;
+    result_.seconds = seconds_since(begun_);
+    result_.peak_memory_bytes = peak_resident_bytes();
+    save();  // what follows may fail on a full disk
+    if (options_.finish) options_.finish(result_);
+    folder_.finish(results().dump());
+  }
+
+  [[nodiscard]] json results() const {
+    const auto or_null = [](const auto& value) { return value ? json(*value) : json(nullptr); };
+    return {{"steps", result_.steps},
+            {"loss", result_.loss},
+            {"validation_loss", or_null(result_.validation_loss)},
+            {"exact_match", result_.exact_match ? json{{"value", result_.exact_match->value},
+                                                       {"count", result_.exact_match->count}}
+                                                : json(nullptr)},
+            {"seconds", result_.seconds},
+            {"tokens", result_.tokens},
+            {"trained_numbers", inputs_.trained.parameters.values.numel()},
+            {"planned_memory_bytes", result_.plan.total()},
+            {"peak_memory_bytes", result_.peak_memory_bytes}};
+  }
+
+  const TrainingInputs& inputs_;
+  const TrainingOptions& options_;
+  SampleOrder order_;
+  std::int64_t steps_;
+  TrainingFolder folder_;
+  OptimizerState state_;
+  PackSource source_;
+  std::int64_t first_ = 0;  ///< steps that a former run did
+  std::unique_ptr<TrainingLog> log_;
+  std::unique_ptr<EventFileWriter> events_;
+  Clock::time_point begun_;
+  Clock::time_point saved_;
+  TrainingResult result_;
+};
+
+}  // namespace
+
+TrainingResult train(const TrainingInputs& inputs, const std::filesystem::path& out,
+                     const TrainingOptions& options) {
+  return Run(inputs, out, options).run();
+}
+
+}  // namespace espalier

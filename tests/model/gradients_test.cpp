@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Backward of the fused kernels against autograd through their twins.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <functional>
+#include <vector>
+
+#include "espalier/model/attention.h"
+#include "espalier/model/kernels.h"
+#include "tests/model/fixture.h"
+
+namespace espalier {
+namespace {
+
+using Tensors = std::vector<at::Tensor>;
+using Forward = std::function<at::Tensor(const Tensors&)>;
+
+class Gradients : public testing::TestWithParam<at::ScalarType> {
+ protected:
+  Gradients() { at::manual_seed(5); }
+  [[nodiscard]] at::Tensor draw(at::IntArrayRef shape) const {
+    return at::randn(shape).to(GetParam());
+  }
+
+  /// Both forms on the same numbers, with the same gradient from above. The twin runs in float32
+  /// on the rounded numbers: bfloat16 may differ by a few of its own roundings.
+  void expect_equal(const Tensors& inputs, const Forward& fused, const Forward& twin) const {
+    Tensors leaves;
+    Tensors wide;
+    for (const at::Tensor& input : inputs) {
+      leaves.push_back(input.detach().requires_grad_());
+      wide.push_back(input.to(at::kFloat).detach().clone().requires_grad_());
+    }
+    const at::Tensor out = fused(leaves);
+    const at::Tensor above = at::randn(out.sizes()).to(GetParam());
+    const auto found = torch::autograd::grad({out}, leaves, {above});
+    const auto wanted = torch::autograd::grad({twin(wide)}, wide, {above.to(at::kFloat)});
+    const double tolerance = GetParam() == at::kFloat ? 1e-5 : 0.05;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      EXPECT_LE(test::relative_difference(found[i].to(at::kFloat), wanted[i]), tolerance) << i;
+    }
+  }
+};
+
+TEST_P(Gradients, OfLinear) {
+  expect_equal(
+      {draw({7, 12}), draw({5, 12}), draw({5})},
+      [](const Tensors& of) { return espalier::linear(of[0], of[1], of[2]); },
+      [](const Tensors& of) { return composed::linear(of[0], of[1], of[2]); });
+}
+
+TEST_P(Gradients, OfRmsNorm) {
+  expect_equal(
+      {draw({7, 24}), draw({24})}, [](const Tensors& of) { return rms_norm(of[0], of[1], 1e-6); },
+      [](const Tensors& of) { return composed::rms_norm(of[0], of[1], 1e-6); });
+}
+
+TEST_P(Gradients, OfNormAndRotate) {
+  const auto half = at::randn({7, 4});
+  const auto angles = at::cat({half, half}, 1);  // both halves turn alike
+  const auto with = [&](at::ScalarType type, const auto& function) {
+    return [=](const Tensors& of) {
+      return function(of[0], of[1], 1e-6, angles.cos().to(type), angles.sin().to(type));
+    };
+  };
+  expect_equal({draw({7, 3, 8}), draw({8})}, with(GetParam(), norm_and_rotate),
+               with(at::kFloat, composed::norm_and_rotate));
+}
+
+TEST_P(Gradients, OfRotate) {
+  const auto half = at::randn({7, 4});
+  const auto angles = at::cat({half, half}, 1);
+  expect_equal(
+      {draw({7, 3, 8})},
+      [&](const Tensors& of) { return rotate(of[0], angles.cos(), angles.sin()); },
+      [&](const Tensors& of) { return composed::rotate(of[0], angles.cos(), angles.sin()); });
+}
+
+TEST_P(Gradients, OfSwiglu) {
+  expect_equal(
+      {draw({7, 24}), draw({7, 24})}, [](const Tensors& of) { return swiglu(of[0], of[1]); },
+      [](const Tensors& of) { return composed::swiglu(of[0], of[1]); });
+}
+
+TEST_P(Gradients, OfGelu) {
+  expect_equal(
+      {draw({7, 24})}, [](const Tensors& of) { return gelu_tanh(of[0]); },
+      [](const Tensors& of) { return composed::gelu_tanh(of[0]); });
+}
+
+/// Samples of several lengths, packed: some fall into one group, some do not, and one looks at more
+/// keys than it has queries.
+TEST_P(Gradients, OfAttentionOverSamples) {
+  const std::vector<AttentionSegment> segments = {
+      {0, 6, 0, 6}, {6, 11, 6, 11}, {11, 12, 11, 12}, {12, 18, 12, 18}, {18, 20, 18, 25}};
+  for (const bool causal : {true, false}) {
+    const AttentionOptions options{.scale = 0.4, .causal = causal};
+    expect_equal(
+        {draw({20, 4, 8}), draw({25, 2, 8}), draw({25, 2, 8})},
+        [&](const Tensors& of) { return attention(of[0], of[1], of[2], segments, options); },
+        [&](const Tensors& of) {
+          Tensors outputs;
+          for (const AttentionSegment& s : segments) {
+            outputs.push_back(composed::attention(of[0].slice(0, s.query_begin, s.query_end),
+                                                  of[1].slice(0, s.key_begin, s.key_end),
+                                                  of[2].slice(0, s.key_begin, s.key_end), options));
+          }
+          return at::cat(outputs);
+        });
+  }
+}
+
+TEST_P(Gradients, ForwardIsTheSameToTheBit) {
+  const auto x = draw({9, 24});
+  const auto weight = draw({24});
+  const auto recorded = x.detach().requires_grad_();
+  EXPECT_TRUE(at::equal(rms_norm(recorded, weight, 1e-6), rms_norm(x, weight, 1e-6)));
+  EXPECT_TRUE(at::equal(swiglu(recorded, x), swiglu(x, x)));
+  const auto w = draw({6, 24});
+  EXPECT_TRUE(at::equal(espalier::linear(recorded, w), espalier::linear(x, w)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, Gradients, testing::Values(at::kFloat, at::kBFloat16),
+                         [](const auto& of) { return std::string(c10::toString(of.param)); });
+
+}  // namespace
+}  // namespace espalier
