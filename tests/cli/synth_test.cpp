@@ -9,6 +9,7 @@
 
 #include "espalier/base/files.h"
 #include "espalier/base/json.h"
+#include "espalier/data/conversations.h"
 #include "espalier/data/prompts.h"
 #include "espalier/image/image.h"
 #include "tests/support.h"
@@ -77,6 +78,17 @@ TEST_F(SynthCommand, WritesPicturesWithThePapersPrompts) {
     EXPECT_GT(most - least, 60) << "blank: " << row["id"];
   }
   EXPECT_EQ(seen.size(), 11U);
+}
+
+TEST_F(SynthCommand, WritesWhatTrainingReads) {
+  synth("out", {"--count", "4"});
+  const auto conversations = read_conversations(scratch_ / "out/conversations.jsonl");
+  ASSERT_EQ(conversations.size(), 44U);
+  EXPECT_EQ(conversations[0].source, "math/cot");
+  EXPECT_EQ(conversations[43].images,
+            std::vector<fs::path>{scratch_ / "out/images/scenes/000003.png"});
+  synth("text", {"--count", "4", "--domain", "math", "--text"});
+  EXPECT_EQ(read_conversations(scratch_ / "text/conversations.jsonl").size(), 20U);
 }
 
 TEST_F(SynthCommand, GivesTheSameBytesForTheSameOptions) {
