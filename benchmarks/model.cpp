@@ -5,9 +5,12 @@
 //   pass           seconds of one pass over the picture and the prompt to the last layer's output
 //   vision         seconds of the vision tower alone
 //   decode N       seconds a token of greedy generation: N tokens after the prompt, prefill left
-//   out read           seconds to read the decoder's and the head's weights once, all threads gemm
-//   GFLOP/s of a bfloat16 product of 2048 x 2048 by 2048 x 6144 peak           the process's peak
-//   resident memory in bytes weights        bytes of the mapped weights
+//                  out
+//   batch N        seconds a token and sample of greedy generation for N samples at once, likewise
+//   read           seconds to read the decoder's and the head's weights once, all threads
+//   gemm           GFLOP/s of a bfloat16 product of 2048 x 2048 by 2048 x 6144
+//   peak           the process's peak resident memory in bytes
+//   weights        bytes of the mapped weights
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -78,6 +81,30 @@ double peak_bytes() {
   return static_cast<double>(usage.ru_maxrss) * 1024;
 }
 
+/// The same sample so many times, packed.
+ModelInput repeated(const ModelInput& input, std::int64_t samples) {
+  ModelInput packed;
+  const std::int64_t tokens = input.input_ids.size(0);
+  packed.input_ids = input.input_ids.repeat({samples});
+  packed.position_ids = input.position_ids.repeat({1, samples});
+  packed.pixel_values = input.pixel_values.repeat({samples, 1});
+  for (std::int64_t i = 0; i < samples; ++i) {
+    packed.grids.insert(packed.grids.end(), input.grids.begin(), input.grids.end());
+    packed.segments.push_back({.begin = i * tokens, .end = (i + 1) * tokens});
+    packed.rope_delta.push_back(input.rope_delta.front());
+  }
+  return packed;
+}
+
+double batch_seconds(const Session& session, const ModelInput& input, std::int64_t samples) {
+  constexpr std::int64_t kTokens = 64;
+  const ModelInput packed = repeated(input, samples);
+  const auto seconds = [&](std::int64_t tokens) {
+    return seconds_of([&] { generate_batch(session.model, packed, {.max_new_tokens = tokens}); });
+  };
+  return (seconds(kTokens + 1) - seconds(1)) / static_cast<double>(kTokens * samples);
+}
+
 double decode_seconds(const Session& session, const ModelInput& input, std::int64_t tokens) {
   std::vector<Clock::time_point> times;
   generate(session.model, input, {.max_new_tokens = tokens, .on_token = [&](std::int64_t) {
@@ -105,6 +132,7 @@ double measure(const std::string& line, const Session& session, const ModelInput
         [&] { encode_images(model.visual, model.config.vision, input.pixel_values, input.grids); });
   }
   if (what == "decode") return decode_seconds(session, input, count);
+  if (what == "batch") return batch_seconds(session, input, count);
   if (what == "read") return read_seconds(decode_weights(model));
   if (what == "gemm") return gemm_rate();
   if (what == "peak") return peak_bytes();
@@ -113,9 +141,12 @@ double measure(const std::string& line, const Session& session, const ModelInput
 }
 
 int run(int argc, char** argv) {
-  if (argc != 5) throw std::runtime_error("usage: bench_model MODEL PICTURE PROMPT THREADS");
+  if (argc != 5 && argc != 6) {
+    throw std::runtime_error("usage: bench_model MODEL PICTURE PROMPT THREADS [DTYPE]");
+  }
   const c10::InferenceMode inference;
-  const Session session = open_session(argv[1], {.threads = std::stoi(argv[4])});
+  const Session session =
+      open_session(argv[1], {.dtype = argc == 6 ? argv[5] : "", .threads = std::stoi(argv[4])});
   const ModelInput input = encode_prompt(session, {.images = {argv[2]}, .prompt = argv[3]});
   const Linear& patch_embed = session.model.visual.patch_embed;
   apply(patch_embed, input.pixel_values.to(session.model.dtype()));

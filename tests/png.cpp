@@ -77,8 +77,8 @@ std::string with_valid_checksums(std::string png) {
   return png;
 }
 
-std::string png_bytes(std::uint32_t width, std::uint32_t height, std::uint32_t rows) {
-  const std::string row = std::string(1, '\0') + std::string(rows == 0 ? 0 : width, '\x55');
+std::string png_bytes(std::uint32_t width, std::uint32_t height, std::uint32_t rows, char shade) {
+  const std::string row = std::string(1, '\0') + std::string(rows == 0 ? 0 : width, shade);
   std::string pixels;
   for (std::uint32_t y = 0; y < rows; ++y) pixels += row;
   const std::string header =

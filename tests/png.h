@@ -10,8 +10,10 @@ namespace espalier::test {
 
 /// A grey PNG file without compression.
 ///
-/// \param rows  how many rows of pixels the file really holds; the header says `height`
-std::string png_bytes(std::uint32_t width, std::uint32_t height, std::uint32_t rows);
+/// \param rows   how many rows of pixels the file really holds; the header says `height`
+/// \param shade  of every pixel
+std::string png_bytes(std::uint32_t width, std::uint32_t height, std::uint32_t rows,
+                      char shade = '\x55');
 
 /// A PNG chunk with its length and its checksum.
 std::string png_chunk(std::string_view name, std::string_view data);

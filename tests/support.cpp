@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,6 +13,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <stdexcept>
+#include <thread>
 #include <utility>
 
 #include "espalier/base/error.h"
@@ -98,6 +101,24 @@ CommandResult run_command(const std::vector<std::string>& arguments) {
 CommandResult run_espalier(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), std::string(ESPALIER_BIN) + "/espalier");
   return run_command(arguments);
+}
+
+bool run_and_kill(std::vector<std::string> arguments, std::chrono::milliseconds after) {
+  arguments.insert(arguments.begin(), std::filesystem::path(ESPALIER_BIN) / "espalier");
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+  pid_t child = 0;
+  EXPECT_EQ(posix_spawn(&child, argv[0], &actions, nullptr, argv.data(), environ), 0);
+  posix_spawn_file_actions_destroy(&actions);
+  std::this_thread::sleep_for(after);
+  kill(child, SIGKILL);
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFSIGNALED(status);
 }
 
 std::vector<std::pair<std::string, std::string>> snapshot(const fs::path& folder) {

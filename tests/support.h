@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <filesystem>
 #include <functional>
@@ -73,6 +74,9 @@ CommandResult run_command(const std::vector<std::string>& arguments);
 
 /// Runs `espalier` as built, with these arguments.
 CommandResult run_espalier(std::vector<std::string> arguments);
+
+/// Starts `espalier` and kills it (SIGKILL) after some time; says whether it was still running.
+bool run_and_kill(std::vector<std::string> arguments, std::chrono::milliseconds after);
 
 /// Every file below a folder, by relative path, with its bytes: to prove that a folder did not
 /// change.

@@ -586,6 +586,39 @@ void add_report(CLI::App& app, Arguments& chosen) {
   add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
 }
 
+void add_eval(CLI::App& app, Arguments& chosen) {
+  const auto [command, arguments] = add_command<EvalArguments>(
+      app, chosen, "eval", "ask a model questions with known answers, and count",
+      "The same command again goes on with a run that was cut off.\n\n"
+      "Examples:\n  espalier eval MODEL --questions test.jsonl --out run/eval\n"
+      "  espalier eval PRUNED --questions test.jsonl --out run/eval-25 --against run/eval");
+  add_model(command, arguments.model);
+  command
+      .add_option("--questions", arguments.questions,
+                  "JSONL file of questions and answers; repeat for several")
+      ->allow_extra_args(false)
+      ->required();
+  command
+      .add_option("--limit", arguments.limit, "questions a file, drawn with --seed (default: all)")
+      ->check(whole_number(1, kMany << 10));
+  command.add_option("--seed", arguments.seed, "of the draw and the shuffle (default 0)")
+      ->check(whole_number(0, UINT64_MAX));
+  command.add_option("--batch", arguments.batch, "questions answered together (our default: 64)")
+      ->check(whole_number(1, kMany));
+  command
+      .add_option("--max-new-tokens", arguments.max_new_tokens, "longest answer (our default: 64)")
+      ->check(whole_number(1, kMany));
+  command.add_option("--against", arguments.against,
+                     "folder of an evaluation over the same questions: compare, paired");
+  add_flag(command, "--shuffle-pictures", arguments.shuffle_pictures,
+           "control: each question gets another one's picture of the same size");
+  add_run(command, arguments.run);
+  command.add_option("--out", arguments.out, "folder for answers and scoreboard")->required();
+  add_flag(command, "--force", arguments.force, "replace an existing evaluation");
+  add_flag(command, "--json", arguments.json, "print one JSON object instead of the table");
+  add_flag(command, "--quiet", arguments.quiet, "no talk on stderr");
+}
+
 void add_synth(CLI::App& app, Arguments& chosen) {
   const auto [command, arguments] = add_command<SynthArguments>(
       app, chosen, "synth", "draw pictures with conversations and questions about them",
@@ -703,6 +736,7 @@ Arguments parse_arguments(int argc, const char* const* argv) {
   add_merge(app, chosen);
   add_report(app, chosen);
   add_synth(app, chosen);
+  add_eval(app, chosen);
   app.footer("espalier COMMAND --help says more.");
   try {
     app.parse(argc, argv);

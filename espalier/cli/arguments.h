@@ -244,6 +244,23 @@ struct MergeArguments {
   bool quiet = false;
 };
 
+/// `espalier eval MODEL --questions FILE --out DIR`
+struct EvalArguments {
+  std::filesystem::path model;
+  std::vector<std::filesystem::path> questions;
+  std::optional<std::int64_t> limit;
+  std::uint64_t seed = 0;
+  std::int64_t batch = 64;
+  std::int64_t max_new_tokens = 64;
+  std::filesystem::path against;  ///< another evaluation's folder; empty: none
+  bool shuffle_pictures = false;
+  RunArguments run;
+  std::filesystem::path out;
+  bool force = false;
+  bool json = false;
+  bool quiet = false;
+};
+
 /// A text that was asked for: help or the version.
 struct HelpText {
   std::string text;
@@ -252,7 +269,7 @@ struct HelpText {
 using Arguments =
     std::variant<HelpText, InspectArguments, InitArguments, GenerateArguments, TraceArguments,
                  ProbeArguments, RankArguments, PruneArguments, VerifyArguments, ReportArguments,
-                 FinetuneArguments, MergeArguments, SynthArguments>;
+                 FinetuneArguments, MergeArguments, SynthArguments, EvalArguments>;
 
 /// Understands a command line.
 ///

@@ -22,5 +22,6 @@ int run_probe(const ProbeArguments& arguments);
 int run_finetune(const FinetuneArguments& arguments);
 int run_merge(const MergeArguments& arguments);
 int run_verify(const VerifyArguments& arguments);
+int run_eval(const EvalArguments& arguments);
 
 }  // namespace espalier

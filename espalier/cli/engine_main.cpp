@@ -22,6 +22,7 @@ int run(int argc, char** argv) {
   if (const auto* merge = std::get_if<MergeArguments>(&arguments)) return run_merge(*merge);
   if (const auto* probe = std::get_if<ProbeArguments>(&arguments)) return run_probe(*probe);
   if (const auto* verify = std::get_if<VerifyArguments>(&arguments)) return run_verify(*verify);
+  if (const auto* eval = std::get_if<EvalArguments>(&arguments)) return run_eval(*eval);
   throw InputError("espalier-engine is started by espalier; call that one");
 }
 

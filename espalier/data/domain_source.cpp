@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "espalier/data/domain_source.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -61,29 +59,14 @@ std::string text_at(const json& row, const char* key, const std::string& place) 
   return value.get<std::string>();
 }
 
-std::vector<std::string> images_of(const json& row, const std::string& place) {
-  require(row.contains("image") != row.contains("images"),
-          "{}: wanted \"image\": PATH or \"images\": [PATH, ...]", place);
-  if (row.contains("image")) return {text_at(row, "image", place)};
-  const json& list = row["images"];
-  const bool texts = list.is_array() && !list.empty() &&
-                     std::ranges::all_of(list, [](const json& path) { return path.is_string(); });
-  require(texts, "{}: images: wanted a list of paths, not empty, found {}", place, list.dump());
-  return list.get<std::vector<std::string>>();
-}
-
-SourceRow parse_row(std::string_view line, const fs::path& folder, const std::string& place) {
-  const json row = parse_json(line, place);
+SourceRow parse_row(const json& row, const fs::path& folder, const std::string& place) {
   require(row.is_object(), "{}: wanted a JSON object, found {}", place, row.type_name());
-  SourceRow result{.images = images_of(row, place), .prompt = {}, .subtask = {}, .place = place};
+  SourceRow result{
+      .images = pictures_of_row(row, folder, place), .prompt = {}, .subtask = {}, .place = place};
   if (row.contains("prompt") && !row["prompt"].is_null()) {
     result.prompt = text_at(row, "prompt", place);
     result.subtask = row.contains("subtask") ? text_at(row, "subtask", place) : "own";
     check_name(result.subtask, place + ": subtask");
-  }
-  for (const std::string& image : result.images) {
-    require(path_exists(folder / image), "{}: the picture {} does not exist", place,
-            (folder / image).string());
   }
   return result;
 }
@@ -91,12 +74,33 @@ SourceRow parse_row(std::string_view line, const fs::path& folder, const std::st
 void read_rows(DomainSource& domain) {
   domain.folder = fs::path(domain.source).parent_path();
   for_each_line(domain.source, [&](std::string_view line, const std::string& place) {
-    domain.rows.push_back(parse_row(line, domain.folder, place));
+    domain.rows.push_back(parse_row(parse_json(line, place), domain.folder, place));
   });
   require(!domain.rows.empty(), "domain {}: {}: no row in it", domain.name, domain.source);
 }
 
 }  // namespace
+
+std::vector<std::string> pictures_of_row(const json& row, const fs::path& folder,
+                                         const std::string& place) {
+  require(row.contains("image") != row.contains("images"),
+          "{}: wanted \"image\": PATH or \"images\": [PATH, ...]", place);
+  std::vector<std::string> images;
+  if (row.contains("image")) {
+    images = {text_at(row, "image", place)};
+  } else {
+    const json& list = row["images"];
+    const bool texts = list.is_array() && !list.empty() &&
+                       std::ranges::all_of(list, [](const json& path) { return path.is_string(); });
+    require(texts, "{}: images: wanted a list of paths, not empty, found {}", place, list.dump());
+    images = list.get<std::vector<std::string>>();
+  }
+  for (const std::string& image : images) {
+    require(path_exists(folder / image), "{}: the picture {} does not exist", place,
+            (folder / image).string());
+  }
+  return images;
+}
 
 DomainSource read_domain(std::string_view name_and_source) {
   const std::size_t equals = name_and_source.find('=');

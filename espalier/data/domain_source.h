@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -36,5 +37,14 @@ struct DomainSource {
 /// \throws InputError  for another form of the argument, a missing source, a folder without
 ///                     pictures, a file without rows, a bad line (file:line), a missing picture
 DomainSource read_domain(std::string_view name_and_source);
+
+/// The pictures that a JSONL row names, as it names them: "image": PATH or "images": [PATH, ...].
+///
+/// \param folder       what the paths are relative to
+/// \param place        for errors: file:line
+/// \throws InputError  for neither, both, something else, or a picture that does not exist
+std::vector<std::string> pictures_of_row(const nlohmann::json& row,
+                                         const std::filesystem::path& folder,
+                                         const std::string& place);
 
 }  // namespace espalier

@@ -24,7 +24,8 @@ at::Tensor all_logits(const Qwen3VL& model, const ModelInput& input) {
 /// The sample with one token more.
 ModelInput extended(const ModelInput& input, std::int64_t id) {
   ModelInput longer = input;
-  const ModelInput next = next_input(id, input.input_ids.size(0), input.rope_delta.front());
+  const ModelInput next = next_input(
+      {{.id = id, .cached = input.input_ids.size(0), .rope_delta = input.rope_delta.front()}});
   longer.input_ids = at::cat({input.input_ids, next.input_ids});
   longer.position_ids = at::cat({input.position_ids, next.position_ids}, 1);
   longer.segments.front().end += 1;

@@ -5,12 +5,14 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <vector>
 
 #include "espalier/base/error.h"
 #include "espalier/model/attention_avx512.h"
 #include "espalier/model/dispatch.h"
+#include "espalier/model/fused_loops.h"
 #include "espalier/model/gradients.h"
 #include "espalier/model/tasks.h"
 
@@ -29,13 +31,19 @@ void check(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
   assume(!options.causal || k.size(0) >= q.size(0), "causal queries are the last positions");
 }
 
+/// Whether loops of our own can read these.
+bool loopable(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  const auto type = q.scalar_type();
+  const auto fits = [&](const at::Tensor& x) {
+    return readable(x) && x.scalar_type() == type && x.numel() > 0;
+  };
+  return (type == at::kBFloat16 || type == at::kFloat) && fits(q) && fits(k) && fits(v);
+}
+
 /// Whether the kernel of our own takes this: it knows no odd and no empty dimension.
 bool ours(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
           const AttentionOptions& options) {
-  const auto fits = [](const at::Tensor& x) {
-    return readable(x) && x.scalar_type() == at::kBFloat16;
-  };
-  return has_avx512_bf16() && fits(q) && fits(k) && fits(v) && q.numel() > 0 && k.numel() > 0 &&
+  return has_avx512_bf16() && loopable(q, k, v) && q.scalar_type() == at::kBFloat16 &&
          q.size(2) % 2 == 0 && options.scale > 0;
 }
 
@@ -88,24 +96,132 @@ void attend_blocks(const Operands& of, uint16_t* out) {
                 });
 }
 
+avx512::AttentionShape shape_of(const at::Tensor& q, const at::Tensor& k,
+                                const AttentionOptions& options) {
+  return {.tokens = q.size(0),
+          .keys = k.size(0),
+          .heads = q.size(1),
+          .kv_heads = k.size(1),
+          .head_dim = q.size(2),
+          .scale = options.scale,
+          .causal = options.causal};
+}
+
+at::Tensor result_of(const at::Tensor& q) {
+  return at::empty({q.size(0), q.size(1) * q.size(2)}, q.options());
+}
+
+std::int64_t most_keys(std::span<const AttentionSegment> segments) {
+  std::int64_t most = 0;
+  for (const AttentionSegment& segment : segments) {
+    most = std::max(most, segment.key_end - segment.key_begin);
+  }
+  return most;
+}
+
+/// Steps in bfloat16: each task is a token's group of heads.
+void attend_steps_avx512(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                         std::span<const AttentionSegment> segments,
+                         const AttentionOptions& options, const at::Tensor& out) {
+  avx512::AttentionShape longest = shape_of(q, k, options);
+  longest.tokens = 1;
+  longest.keys = most_keys(segments);
+  const int64_t kv_heads = k.size(1);
+  const auto from = [](avx512::HeadRows rows, int64_t row) {
+    rows.data += row * rows.token_stride;
+    return rows;
+  };
+  auto* to = static_cast<uint16_t*>(out.mutable_data_ptr());
+  for_each_task(std::ssize(segments) * kv_heads, avx512::few_scratch_bytes(longest),
+                [&](int64_t i, void* scratch) {
+                  const int64_t row = i / kv_heads;
+                  const AttentionSegment& own = segments[static_cast<std::size_t>(row)];
+                  avx512::AttentionShape shape = longest;
+                  shape.keys = own.key_end - own.key_begin;
+                  avx512::attend_few(shape, from(rows_of(q), row), from(rows_of(k), own.key_begin),
+                                     from(rows_of(v), own.key_begin), i % kv_heads, scratch,
+                                     to + row * out.size(1));
+                });
+}
+
+/// Steps in the plain loop.
+template <typename Number>
+void attend_steps_loop(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                       std::span<const AttentionSegment> segments, const AttentionOptions& options,
+                       const at::Tensor& out) {
+  const int64_t kv_heads = k.size(1);
+  const int64_t group = q.size(1) / kv_heads;
+  const auto part = [](const at::Tensor& x, int64_t row, int64_t head) {
+    return static_cast<const Number*>(x.const_data_ptr()) + row * x.stride(0) + head * x.stride(1);
+  };
+  auto* to = static_cast<Number*>(out.mutable_data_ptr());
+  const auto room = static_cast<int64_t>(sizeof(float)) * (most_keys(segments) + q.size(2));
+  for_each_task(std::ssize(segments) * kv_heads, room, [&](int64_t i, void* scratch) {
+    const int64_t row = i / kv_heads;
+    const int64_t head = i % kv_heads;
+    const AttentionSegment& own = segments[static_cast<std::size_t>(row)];
+    loops::run(
+        loops::OneQuery<Number>{.q = part(q, row, head * group),
+                                .q_head_stride = q.stride(1),
+                                .k = {.data = part(k, own.key_begin, head), .stride = k.stride(0)},
+                                .v = {.data = part(v, own.key_begin, head), .stride = v.stride(0)},
+                                .group = group,
+                                .keys = own.key_end - own.key_begin,
+                                .size = q.size(2),
+                                .scale = static_cast<float>(options.scale),
+                                .out = to + row * out.size(1) + head * group * q.size(2)},
+        static_cast<float*>(scratch));
+  });
+}
+
+/// One token a sample, each over keys of its own.
+at::Tensor attend_steps(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                        std::span<const AttentionSegment> segments,
+                        const AttentionOptions& options) {
+  at::Tensor out = result_of(q);
+  if (ours(q, k, v, options) && q.size(1) / k.size(1) <= kFewRows) {
+    attend_steps_avx512(q, k, v, segments, options, out);
+  } else if (q.scalar_type() == at::kFloat) {
+    attend_steps_loop<float>(q, k, v, segments, options, out);
+  } else {
+    attend_steps_loop<loops::Bfloat16>(q, k, v, segments, options, out);
+  }
+  return out;
+}
+
 }  // namespace
+
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                     std::span<const AttentionSegment> segments, const AttentionOptions& options) {
+  assume(!segments.empty() && segments.back().query_end == q.size(0), "segments cover the queries");
+  const bool steps = std::ranges::all_of(segments, [](const AttentionSegment& segment) {
+    return segment.query_end - segment.query_begin == 1 && segment.key_begin < segment.key_end;
+  });
+  if (recorded(q) || recorded(k) || recorded(v)) {
+    return differentiable::attention(q, k, v, segments, options);
+  }
+  if (steps && loopable(q, k, v)) return attend_steps(q, k, v, segments, options);
+  std::vector<at::Tensor> outputs;
+  for (const AttentionSegment& segment : segments) {
+    outputs.push_back(attention(q.slice(0, segment.query_begin, segment.query_end),
+                                k.slice(0, segment.key_begin, segment.key_end),
+                                v.slice(0, segment.key_begin, segment.key_end), options));
+  }
+  return outputs.size() == 1 ? outputs.front() : at::cat(outputs);
+}
 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      const AttentionOptions& options) {
   check(q, k, v, options);
-  if (!ours(q, k, v, options)) return composed::attention(q, k, v, options);
-
-  const Operands operands{.shape = {.tokens = q.size(0),
-                                    .keys = k.size(0),
-                                    .heads = q.size(1),
-                                    .kv_heads = k.size(1),
-                                    .head_dim = q.size(2),
-                                    .scale = options.scale,
-                                    .causal = options.causal},
-                          .q = rows_of(q),
-                          .k = rows_of(k),
-                          .v = rows_of(v)};
-  at::Tensor out = at::empty({q.size(0), q.size(1) * q.size(2)}, q.options());
+  if (!ours(q, k, v, options)) {
+    const std::array<AttentionSegment, 1> whole = {
+        {{.query_begin = 0, .query_end = q.size(0), .key_begin = 0, .key_end = k.size(0)}}};
+    const bool step = q.size(0) == 1 && loopable(q, k, v);
+    return step ? attend_steps(q, k, v, whole, options) : composed::attention(q, k, v, options);
+  }
+  const Operands operands{
+      .shape = shape_of(q, k, options), .q = rows_of(q), .k = rows_of(k), .v = rows_of(v)};
+  at::Tensor out = result_of(q);
   auto* to = static_cast<uint16_t*>(out.mutable_data_ptr());
   const int64_t rows_of_group = q.size(0) * q.size(1) / k.size(1);
   if (q.size(0) <= kFewTokens && rows_of_group <= kFewRows) {
@@ -114,20 +230,6 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
     attend_blocks(operands, to);
   }
   return out;
-}
-
-at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     std::span<const AttentionSegment> segments, const AttentionOptions& options) {
-  if (recorded(q) || recorded(k) || recorded(v)) {
-    return differentiable::attention(q, k, v, segments, options);
-  }
-  std::vector<at::Tensor> outputs;
-  for (const AttentionSegment& segment : segments) {
-    outputs.push_back(attention(q.slice(0, segment.query_begin, segment.query_end),
-                                k.slice(0, segment.key_begin, segment.key_end),
-                                v.slice(0, segment.key_begin, segment.key_end), options));
-  }
-  return outputs.size() == 1 ? outputs.front() : at::cat(outputs);
 }
 
 namespace composed {

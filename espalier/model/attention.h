@@ -22,7 +22,8 @@ struct AttentionOptions {
 /// which accumulates in float32.
 ///
 /// On a CPU with AVX512_BF16, bfloat16 runs in a kernel of our own (blocks of queries, causal tails
-/// cut off, K and V packed once for the group's heads); elsewhere in `composed::attention`.
+/// cut off, K and V packed once for the group's heads); a single token runs in a fused loop on any
+/// CPU; the rest in `composed::attention`.
 ///
 /// \param q     [T, heads, D], float32 or bfloat16, last dimension dense
 /// \param k, v  [S, kv_heads, D], same dtype, last dimension dense; S >= T where causal

@@ -7,7 +7,6 @@
 #include <cmath>
 #include <vector>
 
-#include "espalier/base/error.h"
 #include "espalier/model/attention.h"
 #include "espalier/model/kernels.h"
 
@@ -15,13 +14,18 @@ namespace espalier {
 
 namespace {
 
-/// Appends rows after the `cached` ones; what the queries may look at is then all of them.
-LayerCache append(LayerCache& cache, std::int64_t cached, const at::Tensor& k,
-                  const at::Tensor& v) {
-  const std::int64_t rows = k.size(0);
-  cache.k.narrow(0, cached, rows).copy_(k);
-  cache.v.narrow(0, cached, rows).copy_(v);
-  return {.k = cache.k.narrow(0, 0, cached + rows), .v = cache.v.narrow(0, 0, cached + rows)};
+/// Puts the pass's keys and values in their places.
+void store(LayerCache& cache, const LayerContext& context, const at::Tensor& k,
+           const at::Tensor& v) {
+  if (context.cached.size() == 1) {  // then they follow one another
+    const std::int64_t rows = k.size(0);
+    const std::int64_t begin = context.cached.front().key_end - rows;
+    cache.k.narrow(0, begin, rows).copy_(k);
+    cache.v.narrow(0, begin, rows).copy_(v);
+  } else {
+    cache.k.index_copy_(0, context.cache_rows, k);
+    cache.v.index_copy_(0, context.cache_rows, v);
+  }
 }
 
 /// The keys or values that a segment may look at: its prefix's rows and its own.
@@ -69,9 +73,8 @@ at::Tensor attend(const DecoderAttention& weights, const LayerContext& context, 
   const AttentionOptions options{.scale = std::pow(static_cast<double>(config.head_dim), -0.5),
                                  .causal = true};
   if (cache != nullptr) {
-    assume(context.segments.size() == 1, "a cache belongs to one sample");
-    const LayerCache seen = append(*cache, context.cached, k, v);
-    return apply(weights.o_proj, attention(q, seen.k, seen.v, options));
+    store(*cache, context, k, v);
+    return apply(weights.o_proj, attention(q, cache->k, cache->v, context.cached, options));
   }
   return apply(weights.o_proj, attend_segments(q, k, v, context.segments, options));
 }
@@ -82,13 +85,19 @@ at::Tensor feed_forward(const DecoderMlp& weights, const at::Tensor& x) {
 
 }  // namespace
 
-KvCache make_kv_cache(const TextConfig& config, std::size_t layers, std::int64_t capacity,
-                      at::ScalarType dtype, const at::Device& device) {
-  KvCache cache{.layers = {}, .length = 0, .capacity = capacity};
+KvCache make_kv_cache(const TextConfig& config, std::size_t layers,
+                      const std::vector<std::int64_t>& capacities, at::ScalarType dtype,
+                      const at::Device& device) {
+  KvCache cache;
+  std::int64_t rows = 0;
+  for (const std::int64_t capacity : capacities) {
+    cache.samples.push_back({.begin = rows, .length = 0, .capacity = capacity});
+    rows += capacity;
+  }
   const auto options = at::TensorOptions().dtype(dtype).device(device);
   for (std::size_t layer = 0; layer < layers; ++layer) {
     const auto empty = [&] {
-      return at::empty({capacity, config.num_key_value_heads, config.head_dim}, options);
+      return at::empty({rows, config.num_key_value_heads, config.head_dim}, options);
     };
     cache.layers.push_back({.k = empty(), .v = empty()});
   }

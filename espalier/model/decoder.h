@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "espalier/checkpoint/config.h"
+#include "espalier/model/attention.h"
 #include "espalier/model/layers.h"
 #include "espalier/model/rope.h"
 
@@ -48,26 +49,35 @@ struct Segment {
   bool operator==(const Segment&) const = default;
 };
 
-/// Keys (normalized and turned) and values of one layer for the tokens so far; rows beyond the
-/// cache's length are not yet filled. [capacity, kv_heads, head_dim] each.
+/// Keys (normalized and turned) and values of one layer for the tokens so far, of all samples.
+/// [rows, kv_heads, head_dim] each.
 struct LayerCache {
   at::Tensor k;
   at::Tensor v;
 };
 
-/// The cache of one sample.
-struct KvCache {
-  std::vector<LayerCache> layers;
-  std::int64_t length = 0;  ///< tokens in the cache
-  std::int64_t capacity = 0;
+/// A sample's part of a cache: the rows begin .. begin + capacity - 1, of which the first `length`
+/// are filled.
+struct CachedSample {
+  std::int64_t begin;
+  std::int64_t length;
+  std::int64_t capacity;
+  bool operator==(const CachedSample&) const = default;
 };
 
-/// An empty cache for one sample.
+/// The cache of some samples. A sample that is done is taken off the list; its rows then rest.
+struct KvCache {
+  std::vector<LayerCache> layers;
+  std::vector<CachedSample> samples;  ///< in the order of a pass's segments
+};
+
+/// An empty cache.
 ///
-/// \param layers    how many decoder layers there are
-/// \param capacity  the most tokens it can take
-KvCache make_kv_cache(const TextConfig& config, std::size_t layers, std::int64_t capacity,
-                      at::ScalarType dtype, const at::Device& device);
+/// \param layers      how many decoder layers there are
+/// \param capacities  the most tokens that each sample can take
+KvCache make_kv_cache(const TextConfig& config, std::size_t layers,
+                      const std::vector<std::int64_t>& capacities, at::ScalarType dtype,
+                      const at::Device& device);
 
 /// What an observer sees of one layer, [T, H] each.
 struct LayerTaps {
@@ -91,15 +101,17 @@ struct LayerContext {
   const Rotary& rotary;
   /// The samples among the rows; attention never crosses from one to another.
   std::span<const Segment> segments;
-  /// Tokens of this (only) sample that the cache holds already; 0 without a cache.
-  std::int64_t cached = 0;
+  /// With a cache: which rows of q see which rows of the cache, one entry a segment.
+  std::span<const AttentionSegment> cached = {};
+  /// With a cache: where in it the keys and values of each of the pass's rows go, [T] int64.
+  at::Tensor cache_rows = {};
 };
 
 /// One decoder layer, the same for every driver: h + attention(norm(h)), then + mlp(norm(.)).
 ///
 /// \param hidden  [T, H]
-/// \param cache   where the rows' keys and values go, after the `cached` rows that it holds; then
-///                there is one segment. May be null.
+/// \param cache   where the rows' keys and values go, and where all that they may see is then read.
+///                May be null.
 LayerStates forward_layer(const DecoderLayer& layer, const LayerContext& context,
                           const at::Tensor& hidden, LayerCache* cache);
 

@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 namespace espalier::loops {
@@ -161,6 +162,47 @@ ESPALIER_INLINE void gelu(const GeluTanh<Number>& loop, Range rows) {
   }
 }
 
+/// softmax(scale * k q), not yet divided by its sum.
+///
+/// \return  the sum
+template <typename Number>
+ESPALIER_INLINE float weigh_keys(const OneQuery<Number>& loop, const Number* q, float* weights) {
+  float largest = -std::numeric_limits<float>::infinity();
+  for (int64_t key = 0; key < loop.keys; ++key) {
+    const Number* k = loop.k.data + key * loop.k.stride;
+    float score = 0.0F;
+#pragma omp simd reduction(+ : score)
+    for (int64_t i = 0; i < loop.size; ++i) score += wide(q[i]) * wide(k[i]);
+    weights[key] = score * loop.scale;
+    largest = weights[key] > largest ? weights[key] : largest;
+  }
+  float sum = 0.0F;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t key = 0; key < loop.keys; ++key) {
+    weights[key] = exponential(weights[key] - largest);
+    sum += weights[key];
+  }
+  return sum;
+}
+
+template <typename Number>
+ESPALIER_INLINE void attend(const OneQuery<Number>& loop, float* room) {
+  float* mean = room + loop.keys;
+  for (int64_t head = 0; head < loop.group; ++head) {
+    const float scale = 1.0F / weigh_keys(loop, loop.q + head * loop.q_head_stride, room);
+    for (int64_t i = 0; i < loop.size; ++i) mean[i] = 0.0F;
+    for (int64_t key = 0; key < loop.keys; ++key) {
+      const Number* v = loop.v.data + key * loop.v.stride;
+      const float weight = rounded<Number>(room[key] * scale);
+#pragma omp simd
+      for (int64_t i = 0; i < loop.size; ++i) mean[i] += weight * wide(v[i]);
+    }
+    Number* out = loop.out + head * loop.size;
+#pragma omp simd
+    for (int64_t i = 0; i < loop.size; ++i) out[i] = narrow<Number>(mean[i]);
+  }
+}
+
 template <typename Number>
 ESPALIER_INLINE void normalize_backward(const RmsNormBackward<Number>& loop, Range rows) {
   for (int64_t row = rows.begin; row < rows.end; ++row) {
@@ -198,6 +240,8 @@ ESPALIER_INLINE void gate_backward(const SwigluBackward<Number>& loop, Range row
 
 }  // namespace
 
+ESPALIER_CLONES void run(const OneQuery<float>& loop, float* room) { attend(loop, room); }
+ESPALIER_CLONES void run(const OneQuery<Bfloat16>& loop, float* room) { attend(loop, room); }
 ESPALIER_CLONES void run(const RmsNormBackward<float>& loop, Range rows) {
   normalize_backward(loop, rows);
 }

@@ -78,6 +78,23 @@ struct GeluTanh {
   Number* out;
 };
 
+/// What attention.h says, for one query and the group of heads that read one kv head.
+template <typename Number>
+struct OneQuery {
+  const Number* q;  ///< [group, D]
+  std::int64_t q_head_stride;
+  Rows<Number> k;  ///< [keys, D]
+  Rows<Number> v;  ///< [keys, D]
+  std::int64_t group;
+  std::int64_t keys;
+  std::int64_t size;  ///< D
+  float scale;
+  Number* out;  ///< [group, D], dense
+};
+
+/// \param room  `keys` + `size` numbers of the caller's
+void run(const OneQuery<float>& loop, float* room);
+void run(const OneQuery<Bfloat16>& loop, float* room);
 /// The gradient of a norm's input. With r = 1 / rms(x) and g = gradient * weight it is
 /// r (g - x r^2 mean(g x)), in float32, rounded once. Everything is dense.
 template <typename Number>

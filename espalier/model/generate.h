@@ -28,7 +28,25 @@ struct GenerateOptions {
 std::vector<std::int64_t> generate(const Qwen3VL& model, const ModelInput& input,
                                    const GenerateOptions& options);
 
-/// The input of one more token after `cached` tokens of a sample.
-ModelInput next_input(std::int64_t id, std::int64_t cached, std::int64_t rope_delta);
+/// Generates an answer for each of several samples: all prompts in one pass, then one token a step
+/// for each sample that is not done. What `generate` gives for each sample alone, up to rounding:
+/// every sample has draws of its own from the options' seed.
+///
+/// \param input        packed samples, without shared prefixes
+/// \param options      without `on_token`
+/// \return             one list a sample, in their order
+/// \throws InputError  as `generate` does, of any sample
+std::vector<std::vector<std::int64_t>> generate_batch(const Qwen3VL& model, const ModelInput& input,
+                                                      const GenerateOptions& options);
+
+/// One more token of a sample.
+struct NextToken {
+  std::int64_t id;
+  std::int64_t cached;      ///< tokens of the sample before it
+  std::int64_t rope_delta;  ///< of the sample
+};
+
+/// The input of one more token a sample.
+ModelInput next_input(const std::vector<NextToken>& tokens);
 
 }  // namespace espalier

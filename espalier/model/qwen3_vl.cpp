@@ -101,6 +101,38 @@ void add_tree(InputBuilder& builder, const ExampleTree& tree, std::vector<std::s
   }
 }
 
+/// For each sample of a pass, its rows, and the cache's rows that these may see: the ones that are
+/// there and their own.
+std::vector<AttentionSegment> places_in(const KvCache& cache,
+                                        const std::vector<Segment>& segments) {
+  assume(cache.samples.size() == segments.size(), "a cache has a part for each segment");
+  std::vector<AttentionSegment> places;
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    const Segment& segment = segments[i];
+    const CachedSample& sample = cache.samples[i];
+    const std::int64_t rows = segment.end - segment.begin;
+    assume(segment.prefix_begin == segment.prefix_end, "a cache has no shared prefixes");
+    require(sample.length + rows <= sample.capacity,
+            "forward: {} tokens after {} do not fit into a cache of {}", rows, sample.length,
+            sample.capacity);
+    places.push_back({.query_begin = segment.begin,
+                      .query_end = segment.end,
+                      .key_begin = sample.begin,
+                      .key_end = sample.begin + sample.length + rows});
+  }
+  return places;
+}
+
+/// Where in the cache each row of the pass goes, [T].
+at::Tensor new_rows(const std::vector<AttentionSegment>& places) {
+  std::vector<std::int64_t> rows;
+  for (const AttentionSegment& place : places) {
+    const std::int64_t count = place.query_end - place.query_begin;
+    for (std::int64_t i = 0; i < count; ++i) rows.push_back(place.key_end - count + i);
+  }
+  return to_tensor(rows);
+}
+
 }  // namespace
 
 Qwen3VL keep_layers(const Qwen3VL& model, std::span<const std::int64_t> kept) {
@@ -181,12 +213,9 @@ at::Tensor add_deepstack(const at::Tensor& hidden, const DecoderStart& start, st
 }
 
 at::Tensor forward(const Qwen3VL& model, const ModelInput& input, const ForwardOptions& options) {
-  const std::int64_t rows = input.input_ids.size(0);
   KvCache* cache = options.cache;
-  const std::int64_t cached = cache == nullptr ? 0 : cache->length;
-  require(cache == nullptr || cached + rows <= cache->capacity,
-          "forward: {} tokens after {} do not fit into a cache of {}", rows, cached,
-          cache == nullptr ? 0 : cache->capacity);
+  std::vector<AttentionSegment> cached;
+  if (cache != nullptr) cached = places_in(*cache, input.segments);
 
   VisionFeatures features;
   if (input.pixel_values.defined()) {
@@ -200,7 +229,8 @@ at::Tensor forward(const Qwen3VL& model, const ModelInput& input, const ForwardO
   const LayerContext context{.config = model.config.text,
                              .rotary = start.rotary,
                              .segments = input.segments,
-                             .cached = cached};
+                             .cached = cached,
+                             .cache_rows = new_rows(cached).to(model.device())};
   const auto& layers = model.language_model.layers;
   const auto wanted = options.first_layers.value_or(std::ssize(layers));
   assume(0 <= wanted && wanted <= std::ssize(layers), "no more layers are run than there are");
@@ -215,7 +245,10 @@ at::Tensor forward(const Qwen3VL& model, const ModelInput& input, const ForwardO
     }
     hidden = add_deepstack(states.output, start, layer);
   }
-  if (cache != nullptr) cache->length += rows;
+  for (std::size_t i = 0; i < cached.size(); ++i) {
+    CachedSample& sample = cache->samples[i];
+    sample.length = cached[i].key_end - sample.begin;
+  }
   return hidden;
 }
 

@@ -88,7 +88,8 @@ ModelInput to_input(const std::vector<EncodedExample>& examples, const Qwen3VLCo
 
 /// What a pass looks at on its way; nothing is computed that nobody asked for.
 struct ForwardOptions {
-  /// One sample's cache: the pass continues after the tokens that it holds, and adds its own.
+  /// A cache with as many samples as the input has segments: the pass continues each sample after
+  /// the tokens that the cache holds of it, and adds its own.
   KvCache* cache = nullptr;
   /// Run only so many layers; what comes back is then the input of the next one.
   std::optional<std::int64_t> first_layers;
@@ -117,7 +118,8 @@ at::Tensor add_deepstack(const at::Tensor& hidden, const DecoderStart& start, st
 /// Runs the model, layer by layer over all packed rows, up to the last layer's output.
 ///
 /// \return             [T, H], before the final norm, DeepStack's additions included
-/// \throws InputError  if the cache is too small, or placeholders and features disagree in number
+/// \throws InputError  if the cache is too small for a sample, or placeholders and features
+/// disagree in number
 at::Tensor forward(const Qwen3VL& model, const ModelInput& input,
                    const ForwardOptions& options = {});
 

@@ -3,24 +3,21 @@
 
 #include <cstddef>
 #include <filesystem>
-#include <string>
 
-#include "espalier/base/files.h"
+#include "espalier/base/job_folder.h"
 #include "espalier/records/probe_record.h"
 
 namespace espalier {
 
-/// The folder of a run that can be killed at any moment: `probe.json` says from the start what is
-/// asked, `journal/` holds what was measured so far and is gone when the record is whole.
+/// The folder of a probe that can be killed at any moment (base/job_folder.h): what was measured so
+/// far lies under `journal/`.
 class RunFolder {
  public:
   /// Takes the folder for a run, or takes a run up that was cut off.
   ///
   /// \param record       what is asked, and over which pictures; its samples are still empty
   /// \param force        give up what a former run left
-  /// \throws InputError  if the folder holds a finished record, another run's beginning or
-  /// something
-  ///                     else, or if another program is at work in it
+  /// \throws InputError  as JobFolder does
   RunFolder(std::filesystem::path folder, const ProbeRecord& record, bool force);
 
   /// Where pooled vectors wait.
@@ -38,16 +35,9 @@ class RunFolder {
   void finish(const ProbeRecord& record) const;
 
  private:
-  [[nodiscard]] std::filesystem::path journal() const { return folder_ / "journal"; }
   [[nodiscard]] std::filesystem::path snapshot() const;
-  void check_same_run(const std::string& header);
-  void refuse_other_files() const;
-  void remove_leftovers() const;
-  void tidy_finished();
 
-  std::filesystem::path folder_;
-  std::string run_;  ///< names what is asked
-  FolderLock lock_;
+  JobFolder job_;
 };
 
 }  // namespace espalier

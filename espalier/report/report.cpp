@@ -10,6 +10,7 @@
 
 #include "espalier/base/files.h"
 #include "espalier/base/json.h"
+#include "espalier/report/accuracy_chart.h"
 #include "espalier/report/alpha_diagram.h"
 #include "espalier/report/heat_map.h"
 #include "espalier/report/page.h"
@@ -48,6 +49,14 @@ std::int64_t samples_of(const ProbeDomain& domain) {
 const ModelIdentity* model_of(const RunRecords& run) {
   if (run.probe) return &run.probe->model;
   return run.ranking ? &run.ranking->model : nullptr;
+}
+
+/// Whether all scoreboards are over the same questions.
+bool same_questions(const std::vector<NamedScoreboard>& scoreboards) {
+  return std::ranges::all_of(scoreboards, [&](const NamedScoreboard& one) {
+    return std::ranges::equal(one.scoreboard.questions, scoreboards.front().scoreboard.questions,
+                              {}, &ScoredQuestions::fingerprint, &ScoredQuestions::fingerprint);
+  });
 }
 
 std::vector<Selection> selections_by(const Ranking& ranking, const std::string& criterion) {
@@ -169,6 +178,14 @@ PageSection pruned_section(const RunRecords& run) {
   return {.id = "pruned", .title = "What was pruned", .html = html};
 }
 
+PageSection scored_section(const RunRecords& run, const std::vector<DrawnFigure>& figures) {
+  std::string html = html_scroll(to_html(score_table(run.scoreboards)));
+  html += figures_html(figures, "accuracy");
+  html +=
+      html_details("By kind of question", html_scroll(to_html(score_group_table(run.scoreboards))));
+  return {.id = "scored", .title = "What the models can do", .html = html};
+}
+
 PageSection reproduction_section(const RunRecords& run) {
   std::vector<std::string> identities = {"espalier " ESPALIER_VERSION};
   if (const ModelIdentity* model = model_of(run)) {
@@ -186,6 +203,9 @@ PageSection reproduction_section(const RunRecords& run) {
   if (run.probe) add("probe", run.probe->options);
   if (run.ranking) add("rank", run.ranking->options);
   for (const auto& [name, plan] : run.plans) add("prune, " + name, plan.options);
+  for (const auto& [name, scoreboard] : run.scoreboards) {
+    add("eval, " + name, scoreboard.options);
+  }
   return {.id = "reproduction", .title = "How to make it again", .html = html};
 }
 
@@ -215,6 +235,7 @@ std::vector<PageSection> sections_of(const RunRecords& run,
     sections.push_back(alpha_section(*run.ranking, figures));
   }
   if (!run.plans.empty()) sections.push_back(pruned_section(run));
+  if (!run.scoreboards.empty()) sections.push_back(scored_section(run, figures));
   sections.push_back(
       {.id = "caveats", .title = "Before you act on it", .html = html_list(caveats_of(run))});
   sections.push_back(reproduction_section(run));
@@ -223,7 +244,9 @@ std::vector<PageSection> sections_of(const RunRecords& run,
 
 std::string subtitle_of(const RunRecords& run) {
   const ModelIdentity* model = model_of(run);
-  if (model == nullptr) return fmt::format("{} plan(s)", run.plans.size());
+  if (model == nullptr) {
+    return fmt::format("{} plan(s), {} evaluation(s)", run.plans.size(), run.scoreboards.size());
+  }
   return fmt::format("{}, {} decoder layers of width {}, fingerprint {:.12}", model->architecture,
                      model->num_layers, model->hidden_size, model->fingerprint);
 }
@@ -276,6 +299,7 @@ std::vector<Figure> figures_of(const RunRecords& run) {
       }
     }
   }
+  if (!run.scoreboards.empty()) figures.push_back(accuracy_chart(run.scoreboards));
   if (!run.ranking) return figures;
   const Ranking& ranking = *run.ranking;
   if (!ranking.selections.empty()) figures.push_back(removal_map(ranking));
@@ -310,6 +334,10 @@ std::vector<Table> tables_of(const RunRecords& run) {
     const ModelIdentity* model = model_of(run);
     tables.push_back(plan_table(run.plans, model == nullptr ? "" : model->fingerprint));
   }
+  if (!run.scoreboards.empty()) {
+    tables.push_back(score_table(run.scoreboards));
+    tables.push_back(score_group_table(run.scoreboards));
+  }
   return tables;
 }
 
@@ -338,6 +366,10 @@ std::vector<std::string> caveats_of(const RunRecords& run) {
       caveats.push_back(
           fmt::format("{} file(s) were left out; see above why.", run.probe->skipped.size()));
     }
+  }
+  if (!same_questions(run.scoreboards)) {
+    caveats.push_back(
+        "Not all evaluations asked the same questions: their accuracies are not comparable.");
   }
   if (!run.ranking) return caveats;
   const bool uses_cka = std::ranges::any_of(run.ranking->criteria, [](const auto& criterion) {

@@ -36,6 +36,21 @@ std::vector<NamedPlan> read_plans_of(const fs::path& folder) {
   return plans;
 }
 
+std::vector<NamedScoreboard> read_scoreboards_of(const fs::path& folder) {
+  std::vector<NamedScoreboard> scoreboards;
+  for (const fs::path& place : {folder, folder / "eval"}) {
+    if (!fs::is_directory(place)) continue;
+    for (const auto& entry : fs::directory_iterator(place)) {
+      const std::string name = entry.path().filename().string();
+      const fs::path file = entry.path() / kScoreboardName;
+      if (name.starts_with('.') || !entry.is_directory() || !path_exists(file)) continue;
+      scoreboards.push_back({.name = name, .scoreboard = read_scoreboard(file)});
+    }
+  }
+  std::ranges::sort(scoreboards, {}, &NamedScoreboard::name);
+  return scoreboards;
+}
+
 }  // namespace
 
 RunRecords read_run(const fs::path& folder) {
@@ -46,10 +61,11 @@ RunRecords read_run(const fs::path& folder) {
   const fs::path ranking = folder / "ranking.json";
   if (path_exists(ranking)) run.ranking = read_ranking(ranking);
   run.plans = read_plans_of(folder);
-  require(run.probe || run.ranking || !run.plans.empty(),
+  run.scoreboards = read_scoreboards_of(folder);
+  require(run.probe || run.ranking || !run.plans.empty() || !run.scoreboards.empty(),
           "{}: wanted at least one record of a run, found none of probe/probe.json (of espalier "
           "probe), ranking.json (of espalier rank), */espalier.json and *.plan.json (of espalier "
-          "prune)",
+          "prune), */scoreboard.json (of espalier eval)",
           folder.string());
   if (run.probe && run.ranking) {
     const std::string found = fingerprint(*run.probe);

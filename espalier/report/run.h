@@ -9,6 +9,7 @@
 #include "espalier/records/plan.h"
 #include "espalier/records/probe_record.h"
 #include "espalier/records/ranking.h"
+#include "espalier/records/scoreboard.h"
 
 namespace espalier {
 
@@ -19,17 +20,27 @@ struct NamedPlan {
   bool operator==(const NamedPlan&) const = default;
 };
 
-/// The records of one run: of a probe, what was ranked from it, and what was pruned by that.
+/// A scoreboard, and what it is called in its run: its folder.
+struct NamedScoreboard {
+  std::string name;
+  Scoreboard scoreboard;
+  bool operator==(const NamedScoreboard&) const = default;
+};
+
+/// The records of one run: of a probe, what was ranked from it, what was pruned by that, and how
+/// well models answered.
 struct RunRecords {
   std::string name;  ///< of the run's folder
   std::optional<ProbeRecord> probe;
   std::optional<Ranking> ranking;
-  std::vector<NamedPlan> plans;  ///< in byte order of their names
+  std::vector<NamedPlan> plans;              ///< in byte order of their names
+  std::vector<NamedScoreboard> scoreboards;  ///< likewise
   bool operator==(const RunRecords&) const = default;
 };
 
 /// Reads what a run's folder holds: `probe/` (or the folder itself as a probe record),
-/// `ranking.json`, and the plans: `DIR/espalier.json` and `NAME.plan.json`.
+/// `ranking.json`, the plans: `DIR/espalier.json` and `NAME.plan.json`, and the scoreboards:
+/// `DIR/scoreboard.json` and `eval/DIR/scoreboard.json`.
 ///
 /// \throws InputError  if `folder` is no folder or holds none of these, if one of them is broken,
 ///                     or if the ranking was made from another probe record than this

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "espalier/base/json.h"
+#include "espalier/report/accuracy_chart.h"
 #include "espalier/report/figure.h"
 
 namespace espalier {
@@ -26,6 +27,12 @@ double saved(const BeforeAfter& quantity) {
   if (quantity.before == 0) return 0.0;
   return 100.0 * static_cast<double>(quantity.before - quantity.after) /
          static_cast<double>(quantity.before);
+}
+
+/// "81.25 (71.3–88.3)"
+std::string with_interval(const ScoreGroup& group) {
+  return fmt::format("{:.2f} ({:.1f}–{:.1f})", 100.0 * group.accuracy, 100.0 * group.low,
+                     100.0 * group.high);
 }
 
 }  // namespace
@@ -137,6 +144,49 @@ Table plan_table(const std::vector<NamedPlan>& plans, const std::string& model) 
          layer_list(plan.removed), static_cast<std::int64_t>(plan.kept.size()),
          millions(plan.parameters.before), millions(plan.parameters.after),
          gigabytes(plan.bytes.before), gigabytes(plan.bytes.after), saved(plan.bytes)});
+  }
+  return table;
+}
+
+Table score_table(const std::vector<NamedScoreboard>& scoreboards) {
+  Table table{.name = "accuracies",
+              .caption = "Right answers in percent, with Wilson intervals of 95 %",
+              .columns = {{"evaluation"}, {"criterion"}, {"layers removed"}, {"questions"}}};
+  const auto domains = scored_domains(scoreboards);
+  for (const std::string& domain : domains) table.columns.push_back({domain});
+  table.columns.push_back({"all domains"});
+  for (const auto& [name, scoreboard] : scoreboards) {
+    const ScoreGroup& all = overall(scoreboard);
+    const auto& plan = scoreboard.plan;
+    std::vector<Cell> row = {name, plan ? Cell(plan->criterion) : Cell(),
+                             plan ? plan->removed : std::int64_t{0}, all.count};
+    for (const std::string& domain : domains) {
+      const ScoreGroup* group = domain_group(scoreboard, domain);
+      row.push_back(group == nullptr ? Cell() : Cell(with_interval(*group)));
+    }
+    row.emplace_back(with_interval(all));
+    table.rows.push_back(std::move(row));
+  }
+  return table;
+}
+
+Table score_group_table(const std::vector<NamedScoreboard>& scoreboards) {
+  Table table{.name = "accuracies_by_kind",
+              .caption = "Right answers by domain and kind, with Wilson intervals of 95 %",
+              .columns = {{"evaluation"},
+                          {"domain"},
+                          {"kind"},
+                          {"right"},
+                          {"asked"},
+                          {"accuracy (%)", 2},
+                          {"from", 2},
+                          {"to", 2}}};
+  for (const auto& [name, scoreboard] : scoreboards) {
+    for (const ScoreGroup& group : scoreboard.groups) {
+      table.rows.push_back({name, group.domain.value_or("all"), group.kind.value_or("all"),
+                            group.correct, group.count, 100.0 * group.accuracy, 100.0 * group.low,
+                            100.0 * group.high});
+    }
   }
   return table;
 }

@@ -32,6 +32,12 @@ Table alpha_table(const std::vector<AlphaDiagram>& diagrams, std::size_t number)
 /// \param model  fingerprint of the model that was probed or ranked; empty where there is none
 Table plan_table(const std::vector<NamedPlan>& plans, const std::string& model);
 
+/// One row a scoreboard: layers removed, and each domain's accuracy in percent with its interval.
+Table score_table(const std::vector<NamedScoreboard>& scoreboards);
+
+/// One row for each group of each scoreboard, in numbers.
+Table score_group_table(const std::vector<NamedScoreboard>& scoreboards);
+
 /// One row an option: a record's options, flattened.
 ///
 /// \param options  a JSON object

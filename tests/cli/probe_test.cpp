@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // `espalier probe` as a user runs it, kills it and runs it again.
 #include <gmock/gmock.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "espalier/base/random.h"
 #include "espalier/records/probe_record.h"
@@ -67,21 +62,6 @@ class ProbeCommand : public testing::Test {
   const test::TemporaryDirectory scratch_;
 };
 
-/// Starts a command and kills it after some time; says whether it was still running.
-bool run_and_kill(std::vector<std::string> arguments, std::chrono::milliseconds after) {
-  arguments.insert(arguments.begin(), fs::path(ESPALIER_BIN) / "espalier");
-  std::vector<char*> argv;
-  for (std::string& argument : arguments) argv.push_back(argument.data());
-  argv.push_back(nullptr);
-  pid_t child = 0;
-  EXPECT_EQ(posix_spawn(&child, argv[0], nullptr, nullptr, argv.data(), environ), 0);
-  std::this_thread::sleep_for(after);
-  kill(child, SIGKILL);
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFSIGNALED(status);
-}
-
 TEST_F(ProbeCommand, KilledAtAnyMomentEndsWithTheSameBytes) {
   using std::chrono::steady_clock;
   const auto start = steady_clock::now();
@@ -96,7 +76,7 @@ TEST_F(ProbeCommand, KilledAtAnyMomentEndsWithTheSameBytes) {
     arguments.insert(arguments.end(), {"--save-every", "0", "--memory", "400MB", "--force"});
     const std::chrono::milliseconds after(
         random.below(static_cast<std::uint64_t>(duration.count()) + 1));
-    killed += run_and_kill(arguments, after) ? 1 : 0;
+    killed += test::run_and_kill(arguments, after) ? 1 : 0;
     // The same command goes on, or finds that the kill came too late.
     const CommandResult again = run("killed");
     ASSERT_TRUE(again.exit_code == 0 || again.err.find("finished probe") != std::string::npos)

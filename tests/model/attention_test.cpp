@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <string>
@@ -244,6 +245,48 @@ TEST(Attention, GradientGoesThroughTheTwin) {
   Inputs in = inputs(c, at::kBFloat16);
   in.q.requires_grad_();
   EXPECT_TRUE(run(in, c).requires_grad());
+}
+
+// Steps of several samples, keys of each somewhere among the rows, with rows between that belong
+// to nobody.
+constexpr std::array<AttentionSegment, 4> kSteps = {
+    {{.query_begin = 0, .query_end = 1, .key_begin = 40, .key_end = 45},
+     {.query_begin = 1, .query_end = 2, .key_begin = 0, .key_end = 33},
+     {.query_begin = 2, .query_end = 3, .key_begin = 50, .key_end = 51},
+     {.query_begin = 3, .query_end = 4, .key_begin = 60, .key_end = 200}}};
+
+TEST(Attention, OfStepsOfSeveralSamplesIsTheDefinitionOfEach) {
+  at::manual_seed(11);
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    for (const Case& c : std::vector<Case>{
+             {4, 200, 4, 2, 64, true}, {4, 200, 6, 2, 72, true}, {4, 200, 4, 4, 5, true}}) {
+      const Inputs in = inputs(c, type);
+      const at::Tensor out = attention(in.q, in.k, in.v, kSteps, options(c));
+      ASSERT_EQ(out.sizes(), at::IntArrayRef({c.tokens, c.heads * c.head_dim}));
+      for (const AttentionSegment& own : kSteps) {
+        const Inputs alone{in.q.slice(0, own.query_begin, own.query_end),
+                           in.k.slice(0, own.key_begin, own.key_end),
+                           in.v.slice(0, own.key_begin, own.key_end)};
+        const Case step{1, own.key_end - own.key_begin, c.heads, c.kv_heads, c.head_dim, true};
+        const double bound = type == at::kFloat ? 1e-5 : bfloat16_bound(in.v);
+        const at::Tensor found = out.slice(0, own.query_begin, own.query_end);
+        EXPECT_LE(distance(found, oracle(alone, step)), bound) << print(step);
+        EXPECT_TRUE(at::equal(found, run(alone, step))) << print(step);
+      }
+    }
+  }
+}
+
+TEST(Attention, OfSegmentsOfSeveralTokensIsThatOfEach) {
+  at::manual_seed(12);
+  const Case c{30, 90, 4, 2, 16, true};
+  const Inputs in = inputs(c, at::kFloat);
+  const std::array<AttentionSegment, 2> segments = {
+      {{.query_begin = 0, .query_end = 1, .key_begin = 80, .key_end = 90},
+       {.query_begin = 1, .query_end = 30, .key_begin = 5, .key_end = 70}}};
+  const at::Tensor out = attention(in.q, in.k, in.v, segments, options(c));
+  const Inputs second{in.q.slice(0, 1), in.k.slice(0, 5, 70), in.v.slice(0, 5, 70)};
+  EXPECT_LE(distance(out.slice(0, 1), oracle(second, {29, 65, 4, 2, 16, true})), 1e-5);
 }
 
 TEST(Attention, RefusesWhatDoesNotBelongTogether) {

@@ -75,8 +75,9 @@ TEST_P(Properties, CachedGenerationEqualsUncached) {
   while (std::ssize(uncached) < count) {
     const auto last = all_logits(model, input)[-1];
     uncached.push_back(last.argmax().item<std::int64_t>());
-    const ModelInput next =
-        next_input(uncached.back(), input.input_ids.size(0), input.rope_delta.front());
+    const ModelInput next = next_input({{.id = uncached.back(),
+                                         .cached = input.input_ids.size(0),
+                                         .rope_delta = input.rope_delta.front()}});
     input.input_ids = at::cat({input.input_ids, next.input_ids});
     input.position_ids = at::cat({input.position_ids, next.position_ids}, 1);
     input.segments.front().end += 1;
@@ -96,7 +97,7 @@ TEST_P(Properties, APromptInTwoPiecesEqualsOne) {
     part.segments = {{.begin = 0, .end = length}};
     return part;
   };
-  KvCache cache = make_kv_cache(model.config.text, model.language_model.layers.size(), tokens,
+  KvCache cache = make_kv_cache(model.config.text, model.language_model.layers.size(), {tokens},
                                 model.dtype(), model.device());
   forward(model, piece(0, tokens - tail), {.cache = &cache});
   ModelInput rest = piece(tokens - tail, tail);

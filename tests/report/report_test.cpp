@@ -82,6 +82,22 @@ TEST(Report, IsAWellFormedPageThatNeedsNothingElse) {
                           Not(HasSubstr("@import"))));
 }
 
+TEST(Report, ShowsWhatTheModelsCanDo) {
+  const TemporaryDirectory folder;
+  for (const char* name : {"none", "two"}) fs::create_directory(folder / name);
+  RunRecords run = sample_run();
+  EXPECT_THAT(write_report(run, folder / "none", kSvgOnly), Not(HasSubstr("id=\"scored\"")));
+  run.scoreboards = {{"eval-base", test::sample_scoreboard(8, 6)},
+                     {"eval-pruned", test::sample_scoreboard(4, 5)}};
+  const std::string html = write_report(run, folder / "two", kSvgOnly);
+  EXPECT_THAT(unbalanced_tags(html), IsEmpty());
+  EXPECT_THAT(html, AllOf(HasSubstr("id=\"scored\""), HasSubstr("50.00 (25.0–75.0)"),
+                          HasSubstr("id=\"figure-accuracy\""), HasSubstr("eval, eval-pruned")));
+  EXPECT_THAT(caveats_of(run), Not(Contains(HasSubstr("not comparable"))));
+  run.scoreboards[1].scoreboard.questions[0].fingerprint = "other";
+  EXPECT_THAT(caveats_of(run), Contains(HasSubstr("not comparable")));
+}
+
 TEST(Report, BeginsWithTheAnswer) {
   const TemporaryDirectory folder;
   const RunRecords run = sample_run();

@@ -64,6 +64,20 @@ TEST_F(Run, LeavesOutWhatIsStillBeingWritten) {
   EXPECT_EQ(read_run(run_).plans.size(), 1U);
 }
 
+TEST_F(Run, HasTheScoreboardsOfItsFoldersAndOfThoseBelowEval) {
+  const Scoreboard scoreboard = test::sample_scoreboard(8, 4);
+  for (const char* folder : {"base-eval", "eval/pruned", "eval/.hidden"}) {
+    fs::create_directories(run_ / folder);
+    write_quickly(run_ / folder / "scoreboard.json", to_json_text(scoreboard));
+  }
+  EXPECT_EQ(read_run(run_).scoreboards,
+            (std::vector<NamedScoreboard>{{"base-eval", scoreboard}, {"pruned", scoreboard}}));
+  EXPECT_EQ(read_run(run_ / "eval").scoreboards.size(), 1U);  // alone they make a run
+  write_quickly(run_ / "base-eval/scoreboard.json", unfinished_header(scoreboard));
+  EXPECT_THAT(input_error([&] { read_run(run_); }),
+              AllOf(HasSubstr("base-eval"), HasSubstr("has not ended")));
+}
+
 TEST_F(Run, RefusesAFolderWithoutRecords) {
   fs::create_directories(run_ / "empty");
   EXPECT_THAT(input_error([&] { read_run(run_ / "empty"); }),

@@ -242,6 +242,20 @@ Ranking sample_ranking(const ProbeRecord& record, const SampleShape& shape) {
   return ranking;
 }
 
+Scoreboard sample_scoreboard(std::int64_t math, std::int64_t scenes) {
+  const auto group = [](std::optional<std::string> domain, std::optional<std::string> kind,
+                        std::int64_t correct, std::int64_t count) {
+    const double share = static_cast<double>(correct) / static_cast<double>(count);
+    return ScoreGroup{domain, kind, correct, count, share, share / 2, (1 + share) / 2};
+  };
+  return {.model = {std::string(64, 'b'), "Qwen3VLForConditionalGeneration", 28, 2048},
+          .questions = {{.file = "test.jsonl", .fingerprint = "q", .count = 16}},
+          .groups = {group("math", std::nullopt, math, 8), group("math", "sum", math, 8),
+                     group("scenes", std::nullopt, scenes, 8), group("scenes", "count", scenes, 8),
+                     group(std::nullopt, std::nullopt, math + scenes, 16)},
+          .options = R"({"shuffle_pictures":false})"};
+}
+
 Plan sample_plan(const Ranking& ranking, const Selection& selection) {
   Plan plan{.base_name = "Qwen3-VL-2B-Instruct",
             .base_fingerprint = ranking.model.fingerprint,

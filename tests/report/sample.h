@@ -8,6 +8,7 @@
 #include "espalier/records/plan.h"
 #include "espalier/records/probe_record.h"
 #include "espalier/records/ranking.h"
+#include "espalier/records/scoreboard.h"
 
 namespace espalier::test {
 
@@ -29,6 +30,9 @@ ProbeRecord sample_probe(const SampleShape& shape);
 /// A ranking that fits the record: the domains' criteria, mixed, and others, with made-up bootstrap
 /// results; the alpha diagram of the first two domains.
 Ranking sample_ranking(const ProbeRecord& record, const SampleShape& shape);
+
+/// A scoreboard over two domains, math and scenes: so many of 8 questions each are right.
+Scoreboard sample_scoreboard(std::int64_t math, std::int64_t scenes);
 
 /// The plan that removes a selection's layers from a model of 2 billion parameters.
 Plan sample_plan(const Ranking& ranking, const Selection& selection);

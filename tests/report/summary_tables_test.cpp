@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include "tests/report/sample.h"
+
 namespace espalier {
 namespace {
 
@@ -58,6 +60,28 @@ TEST(PlanTable, GivesWhatWasSavedAndNamesAnotherBase) {
 TEST(OptionTable, ShowsEachValueAsItWasGiven) {
   EXPECT_EQ(to_csv(option_table("rank", R"({"alpha":0.7,"budgets":["10%"],"rule":"topk"})")),
             "option,value\nalpha,0.7\nbudgets,\"[\"\"10%\"\"]\"\nrule,topk\n");
+}
+
+TEST(ScoreTable, HasARowAScoreboardAndAColumnADomain) {
+  Scoreboard pruned = test::sample_scoreboard(4, 7);
+  pruned.plan =
+      ScoredPlan{.base_fingerprint = "b", .criterion = "mixed", .budget = {1, 4}, .removed = 6};
+  std::erase_if(pruned.groups, [](const ScoreGroup& group) { return group.domain == "scenes"; });
+  // Shares s have the intervals s / 2 to (1 + s) / 2 here.
+  EXPECT_EQ(to_csv(score_table({{"base", test::sample_scoreboard(8, 6)}, {"pruned", pruned}})),
+            "evaluation,criterion,layers removed,questions,math,scenes,all domains\n"
+            "base,,0,16,100.00 (50.0–100.0),75.00 (37.5–87.5),87.50 (43.8–93.8)\n"
+            "pruned,mixed,6,16,50.00 (25.0–75.0),,68.75 (34.4–84.4)\n");
+}
+
+TEST(ScoreGroupTable, HasARowAGroup) {
+  EXPECT_EQ(to_csv(score_group_table({{"base", test::sample_scoreboard(8, 6)}})),
+            "evaluation,domain,kind,right,asked,accuracy (%),from,to\n"
+            "base,math,all,8,8,100,50,100\n"
+            "base,math,sum,8,8,100,50,100\n"
+            "base,scenes,all,6,8,75,37.5,87.5\n"
+            "base,scenes,count,6,8,75,37.5,87.5\n"
+            "base,all,all,14,16,87.5,43.75,93.75\n");
 }
 
 }  // namespace
