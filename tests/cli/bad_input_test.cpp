@@ -251,7 +251,9 @@ struct BadCommandLine {
 TEST(BadCommandLines, EndInAMessageInOurWords) {
   const std::vector<BadCommandLine> lines = {
       {{},
-       {"wanted a command", "inspect, init, generate, trace, probe, rank, prune, verify or report",
+       {"wanted a command",
+        "inspect, init, generate, trace, probe, rank, prune, verify, finetune, merge, report, "
+        "synth or eval",
         "espalier --help"}},
       {{"insp"}, {"unknown command insp (did you mean inspect?)", "espalier --help"}},
       {{"genrate"}, {"unknown command genrate (did you mean generate?)"}},
