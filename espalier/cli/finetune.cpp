@@ -2,11 +2,15 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "espalier/base/error.h"
+#include "espalier/base/files.h"
+#include "espalier/base/hash.h"
 #include "espalier/base/json.h"
+#include "espalier/checkpoint/copy_weights.h"
 #include "espalier/cli/commands.h"
 #include "espalier/cli/output.h"
 #include "espalier/cli/progress_line.h"
@@ -21,6 +25,41 @@ namespace espalier {
 namespace {
 
 using nlohmann::json;
+
+/// Numbers that the command line takes, and no training can use.
+void check_numbers(const FinetuneArguments& arguments) {
+  const auto check = [](const char* option, std::optional<double> found, bool good,
+                        const char* wanted) {
+    require(!found || good, "{}: wanted {}, found {}", option, wanted, found.value_or(0.0));
+  };
+  const auto not_negative = [&](const char* option, std::optional<double> found) {
+    check(option, found, found >= 0.0, "a number from 0");
+  };
+  const auto share = [&](const char* option, std::optional<double> found) {
+    check(option, found, found >= 0.0 && found <= 1.0, "a share from 0 to 1");
+  };
+  const auto beta = [&](const char* option, double found) {
+    check(option, found, found >= 0.0 && found < 1.0, "a number from 0 up to, but not, 1");
+  };
+  not_negative("--learning-rate", arguments.learning_rate);
+  not_negative("--muon-rate", arguments.muon_rate);
+  not_negative("--weight-decay", arguments.weight_decay);
+  not_negative("--clip", arguments.clip);
+  not_negative("--hidden-weight", arguments.hidden_weight);
+  not_negative("--save-every", arguments.save_every_seconds);
+  share("--warmup", arguments.warmup);
+  share("--floor", arguments.floor);
+  beta("--beta1", arguments.beta1);
+  beta("--beta2", arguments.beta2);
+  check("--lora-alpha", arguments.lora_alpha, arguments.lora_alpha > 0.0, "a number above 0");
+}
+
+/// A teacher whom nobody listens to is a --loss that was forgotten.
+void check_teacher(const FinetuneArguments& arguments) {
+  require(arguments.loss != "sft" || arguments.control || arguments.teacher.empty(),
+          "--teacher with --loss sft teaches nothing: give --loss kd or kd+hidden; see espalier "
+          "finetune --help");
+}
 
 bool is_high_rate(const FinetuneArguments& arguments) { return arguments.preset == "high-rate"; }
 
@@ -178,14 +217,41 @@ class StepReporter {
   double seconds_ = 0.0;
 };
 
-std::string card_of(const FinetuneArguments& arguments, const TrainingResult& result,
-                    const TrainingSet& set) {
+/// What a model card calls a training: the same for the same training alone.
+std::string name_of_training(const json& header) {
+  Sha256 hash;
+  hash.update(header.dump());
+  return fmt::format("training `{}`", hash.finish().substr(0, 16));
+}
+
+std::string card_of(const FinetuneArguments& arguments, const json& header,
+                    const TrainingResult& result, const TrainingSet& set) {
   return fmt::format(
       "## Trained\n\n`espalier finetune --train {} --loss {}`: {} steps of {} samples over {} "
-      "conversations (data fingerprint `{}`). Loss at the end {:.4f}{}.\n",
+      "conversations (data fingerprint `{}`). Loss at the end {:.4f}{}. This is {}.\n",
       arguments.train, arguments.loss, result.steps, arguments.batch, set.counts.kept,
       set.fingerprint, result.loss,
-      result.validation_loss ? fmt::format(", held out {:.4f}", *result.validation_loss) : "");
+      result.validation_loss ? fmt::format(", held out {:.4f}", *result.validation_loss) : "",
+      name_of_training(header));
+}
+
+/// Whether the trained checkpoint may replace what stands in its place: if told to, or if it is
+/// this very training's, which was killed between writing it and saying that all is done.
+bool may_replace(const FinetuneArguments& arguments, const json& header) {
+  const std::filesystem::path card = arguments.merge_to / "README.md";
+  return arguments.force ||
+         (path_exists(card) && read_file(card).find(name_of_training(header)) != std::string::npos);
+}
+
+/// That the checkpoint cannot be written is said before the first step, not after the last.
+void check_merge_to(const FinetuneArguments& arguments, const json& header,
+                    const std::filesystem::path& base) {
+  const std::filesystem::path& to = arguments.merge_to;
+  if (to.empty()) return;
+  check_apart(base, to);
+  require(std::filesystem::weakly_canonical(to) != std::filesystem::weakly_canonical(arguments.out),
+          "--merge-to {} is --out; choose another folder", to.string());
+  const OutputDirectory is_possible(to, may_replace(arguments, header));  // and gone again
 }
 
 /// A run and what it was made from.
@@ -213,6 +279,8 @@ Prepared open_models(const FinetuneArguments& arguments) {
 }  // namespace
 
 int run_finetune(const FinetuneArguments& arguments) {
+  check_numbers(arguments);
+  check_teacher(arguments);
   Prepared prepared = open_models(arguments);
   const Session& session = prepared.session;
   const TrainedPart part =
@@ -237,6 +305,7 @@ int run_finetune(const FinetuneArguments& arguments) {
       {"data", to_json(set)},
       {"validation", validation ? to_json(*validation) : json(nullptr)},
       {"options", options_of(arguments, trained)}};
+  check_merge_to(arguments, header, session.directory.folder);
   StepReporter reporter(arguments.quiet);
   TrainingOptions options{
       .optimizer = optimizer_of(arguments),
@@ -266,7 +335,7 @@ int run_finetune(const FinetuneArguments& arguments) {
             }
             if (arguments.merge_to.empty()) return;
             write_trained(session.directory, trained, arguments.merge_to,
-                          card_of(arguments, result, set), arguments.force);
+                          card_of(arguments, header, result, set), may_replace(arguments, header));
           }};
   if (!arguments.quiet) options.plan = tell_plan;
   const TrainingResult result = train({.trained = trained,

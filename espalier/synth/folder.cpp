@@ -101,7 +101,7 @@ void check(const SynthOptions& options) {
   require(!options.text_only || options.scale == 1, "--text draws no pictures: leave --scale out");
   for (const auto& domain : options.domains) {
     for (const auto& subtask : prompted_subtasks_of(domain)) {
-      const std::string name = domain + "/" + subtask;
+      const std::string name = fmt::format("{}/{}", domain, subtask);
       require(options.prompts.contains(name), "wanted a prompt for {}, found none", name);
     }
   }
@@ -201,8 +201,8 @@ class SynthWriter {
       json row = {{"messages",
                    {{{"role", "user"}, {"content", std::string(placeholder) + prompt}},
                     {{"role", "assistant"}, {"content", answer}}}},
-                  {"source", domain + "/" + subtask},
-                  {"id", id + "-" + subtask}};
+                  {"source", fmt::format("{}/{}", domain, subtask)},
+                  {"id", fmt::format("{}-{}", id, subtask)}};
       if (!file.empty()) row["images"] = {file};
       rows.conversations += row.dump() + "\n";
       ++rows.conversation_count;
@@ -212,8 +212,12 @@ class SynthWriter {
   static void add_questions(Rows& rows, const std::string& domain, const SynthSample& sample,
                             const std::string& id, const std::string& file) {
     for (const auto& [suffix, kind, prompt, answer, match] : sample.questions) {
-      json row = {{"id", id + "-" + suffix}, {"prompt", prompt}, {"answer", answer},
-                  {"domain", domain},        {"kind", kind},     {"match", match}};
+      json row = {{"id", fmt::format("{}-{}", id, suffix)},
+                  {"prompt", prompt},
+                  {"answer", answer},
+                  {"domain", domain},
+                  {"kind", kind},
+                  {"match", match}};
       if (!file.empty()) row["image"] = file;
       rows.questions += row.dump() + "\n";
       ++rows.question_count;

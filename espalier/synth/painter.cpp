@@ -88,6 +88,13 @@ void fill(cairo_t* pen, const Outline& outline) {
   cairo_fill(pen);
 }
 
+/// A sign of ASCII as it is printed.
+std::string in_print(char sign) {
+  if (sign == '-') return "\u2212";
+  if (sign == '*') return "\u00d7";
+  return {sign};
+}
+
 /// Adds a text whose middle is at a point, at most so wide.
 void add_text(Outline& outline, Outline text, Point middle, double em, double most_wide) {
   const Box box = bounds_of(text);
@@ -115,7 +122,8 @@ Outline outline_of_table(const Problem& problem, std::size_t face, const Typeset
                       .bottom = i * kHigh + kLine / 2.0});
   }
   for (int cell = 0; cell < 4; ++cell) {
-    const Point middle{.x = (cell % 2 + 0.5) * kWide, .y = (cell / 2 + 0.5) * kHigh};
+    const int row = cell / 2;
+    const Point middle{.x = (cell % 2 + 0.5) * kWide, .y = (row + 0.5) * kHigh};
     const int number = problem.numbers.at(static_cast<std::size_t>(cell));
     add_text(outline, typesetter.set(face, std::to_string(number)), middle, 1.0, kWide);
   }
@@ -127,7 +135,7 @@ Outline outline_of_table(const Problem& problem, std::size_t face, const Typeset
 /// With spaces around the signs only where it stays as large as asked: small text is hard to read.
 Outline outline_of_line(const Problem& problem, ProblemStyle style, const Typesetter& typesetter,
                         Size size) {
-  const Outline wide = typesetter.set(style.face, drawn_text(problem, style));
+  Outline wide = typesetter.set(style.face, drawn_text(problem, style));
   const Box box = bounds_of(wide);
   if (style.em_pixels * (box.right - box.left) <= size.width - 2.0 * kMarginPixels) return wide;
   style.spaces = false;
@@ -207,28 +215,14 @@ std::string drawn_text(const Problem& problem, const ProblemStyle& style) {
     expression.erase(factor, 1);
   }
   // Without its spaces "37?52" would not be read as a comparison.
-  const std::string space = style.spaces || comparison ? " " : "";
+  const std::string_view space = style.spaces || comparison ? " " : "";
   std::string text;
   for (const char sign : expression) {
-    switch (sign) {
-      case '-':
-        text += space + "\u2212" + space;
-        break;
-      case '*':
-        text += space + "\u00d7" + space;
-        break;
-      case '+':
-        text += space + "+" + space;
-        break;
-      case '=':
-        text += space + "=" + space;
-        break;
-      case '?':
-        text += comparison ? " ? " : "?";
-        break;
-      default:
-        text += sign;
-    }
+    const bool joins = std::string_view("+-*=").find(sign) != std::string_view::npos;
+    const std::string_view around = joins || (comparison && sign == '?') ? space : "";
+    text += around;
+    text += in_print(sign);
+    text += around;
   }
   return text;
 }

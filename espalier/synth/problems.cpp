@@ -29,7 +29,7 @@ constexpr auto kKindNames = std::to_array<std::pair<ProblemKind, std::string_vie
 
 /// A whole number from `least` to `most`.
 int draw(Random& random, int least, int most) {
-  return least + static_cast<int>(random.below(static_cast<std::uint64_t>(most - least + 1)));
+  return least + static_cast<int>(random.below(static_cast<std::uint64_t>(most - least) + 1));
 }
 
 Problem draw_pair(ProblemKind kind, char sign, int least, int most, Random& random) {
@@ -141,6 +141,7 @@ std::string sorted_terms(const Problem& problem) {
 const std::vector<ProblemKind>& problem_kinds() {
   static const std::vector<ProblemKind> kinds = [] {
     std::vector<ProblemKind> all;
+    all.reserve(kKindNames.size());
     for (const auto& [kind, name] : kKindNames) all.push_back(kind);
     return all;
   }();

@@ -17,12 +17,6 @@ namespace espalier {
 
 namespace {
 
-const std::vector<std::string> kMathSubtasks = {"cot", "direct", "rephrase", "formalize", "verify"};
-const std::vector<std::string> kPromptedSceneSubtasks = {"caption", "entities", "counting",
-                                                         "grounding"};
-const std::vector<std::string> kSceneSubtasks = {"caption",   "entities",       "counting",
-                                                 "grounding", "count-by-shape", "count-by-colour"};
-
 /// A stream of random numbers for each picture of each split and seed.
 Random random_of(std::string_view domain, const SampleSource& source) {
   const std::string key =
@@ -58,13 +52,18 @@ const std::string& prompt_of(const SynthPrompts& prompts, const std::string& nam
 }  // namespace
 
 const std::vector<std::string>& subtasks_of(std::string_view domain) {
-  if (domain == "math") return kMathSubtasks;
-  if (domain == "scenes") return kSceneSubtasks;
+  static const std::vector<std::string> math = {"cot", "direct", "rephrase", "formalize", "verify"};
+  static const std::vector<std::string> scenes = {"caption",   "entities",       "counting",
+                                                  "grounding", "count-by-shape", "count-by-colour"};
+  if (domain == "math") return math;
+  if (domain == "scenes") return scenes;
   throw InputError(unknown_word("domain", std::string(domain), {"math", "scenes"}));
 }
 
-const std::vector<std::string>& prompted_subtasks_of(std::string_view domain) {
-  return domain == "scenes" ? kPromptedSceneSubtasks : subtasks_of(domain);
+std::vector<std::string> prompted_subtasks_of(std::string_view domain) {
+  std::vector<std::string> names = subtasks_of(domain);
+  std::erase_if(names, [](const std::string& name) { return name.starts_with("count-by-"); });
+  return names;
 }
 
 SynthSample draw_math_sample(const SampleSource& source, const std::vector<KindWeight>& kinds,

@@ -57,7 +57,7 @@ struct SynthSample {
 const std::vector<std::string>& subtasks_of(std::string_view domain);
 
 /// The subtasks whose prompts are the paper's and must be given.
-const std::vector<std::string>& prompted_subtasks_of(std::string_view domain);
+std::vector<std::string> prompted_subtasks_of(std::string_view domain);
 
 /// What a sample is drawn from: nothing but these, so that samples can be drawn in any order.
 struct SampleSource {

@@ -25,8 +25,14 @@ struct Free {
 template <typename Thing, auto free>
 using Owned = std::unique_ptr<Thing, Free<Thing, free>>;
 
+/// Up to pango 1.50 a map does not let go of its configuration by itself.
+void free_font_map(PangoFontMap* fonts) {
+  pango_fc_font_map_set_config(PANGO_FC_FONT_MAP(fonts), nullptr);
+  g_object_unref(fonts);
+}
+
 using Config = Owned<FcConfig, FcConfigDestroy>;
-using FontMap = Owned<PangoFontMap, g_object_unref>;
+using FontMap = Owned<PangoFontMap, free_font_map>;
 using Context = Owned<PangoContext, g_object_unref>;
 using Layout = Owned<PangoLayout, g_object_unref>;
 using Font = Owned<PangoFont, g_object_unref>;
@@ -50,6 +56,17 @@ Description describe(const Face& face) {
                                     face.bold ? PANGO_WEIGHT_BOLD : PANGO_WEIGHT_NORMAL);
   pango_font_description_set_absolute_size(description.get(), kEm * PANGO_SCALE);
   return description;
+}
+
+/// Keeps pango from loading the system's fonts and the user's settings, which it would do in the
+/// background for any map: where there is a current configuration, though an empty one, it does
+/// not.
+void shut_out_the_system() {
+  static const bool done = [] {
+    const Config empty(FcConfigCreate());
+    return empty && FcConfigSetCurrent(empty.get()) == FcTrue;
+  }();
+  if (!done) throw std::bad_alloc();
 }
 
 /// The text that a font's pattern has under a key; empty if none.
@@ -98,6 +115,7 @@ struct Typesetter::Parts {
   }
 
   void open_fonts(const std::vector<std::filesystem::path>& files) {
+    shut_out_the_system();
     config.reset(FcConfigCreate());
     if (!config) throw std::bad_alloc();
     for (const auto& file : files) {

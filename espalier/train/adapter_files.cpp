@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
@@ -47,20 +48,35 @@ void refuse_option(const JsonObject& config, std::string_view key, const json& a
           config.place(), key, accepted.dump(), found.dump());
 }
 
+/// PiSSA and its kin take a part out of the base's weights when they start, and PEFT does so again
+/// when it loads such an adapter.
+void refuse_changed_base(const JsonObject& config) {
+  constexpr const char* kKey = "init_lora_weights";
+  if (!config.has(kKey) || config.at(kKey).is_boolean()) return;
+  const std::set<std::string> keep_base = {"gaussian", "eva", "orthogonal", "mica", "lora_ga"};
+  require(keep_base.contains(config.string(kKey)),
+          "{}: {}: {} may change the base's weights: that is not implemented; let PEFT convert it, "
+          "by save_pretrained with path_initial_model_for_weight_conversion",
+          config.place(), kKey, config.string(kKey));
+}
+
 Adapter read_adapter_config(const fs::path& file) {
   require(path_exists(file), "{}: no adapter here; make one with espalier finetune", file.string());
   const json value = read_json(file);
   const JsonObject config(value, file.string());
   require(config.string("peft_type") == "LORA", "{}: peft_type: wanted LORA, found {}",
           file.string(), config.string("peft_type"));
-  for (const std::string_view key : {"use_dora", "fan_in_fan_out", "lora_bias"}) {
+  for (const std::string_view key : {"use_dora", "use_qalora", "fan_in_fan_out", "lora_bias"}) {
     refuse_option(config, key, false);
   }
-  for (const std::string_view key : {"modules_to_save", "rank_pattern", "alpha_pattern",
-                                     "trainable_token_indices", "layer_replication"}) {
+  for (const std::string_view key :
+       {"modules_to_save", "rank_pattern", "alpha_pattern", "trainable_token_indices",
+        "layer_replication", "alora_invocation_tokens", "arrow_config", "kasa_config",
+        "monteclora_config", "use_bdlora"}) {
     refuse_option(config, key, nullptr);
   }
   refuse_option(config, "bias", "none");
+  refuse_changed_base(config);
   Adapter adapter;
   adapter.options.rank = config.integer("r");
   require(adapter.options.rank > 0, "{}: r: wanted at least 1, found {}", file.string(),
@@ -82,11 +98,20 @@ std::string name_of_key(const std::string& key, const fs::path& file) {
   return name.starts_with(kTextOnly) ? fmt::format("{}.{}", kDecoderName, name.substr(6)) : name;
 }
 
-at::Tensor tensor_of(const SafetensorsFile& file, const std::string& key) {
-  const TensorInfo& info = file.tensors().at(key);
+/// A tensor of a file or of a checkpoint's weights as it is stored, on the CPU.
+template <typename Source>
+at::Tensor stored_tensor(const Source& source, const TensorInfo& info, const std::string& name) {
   at::Tensor tensor = at::empty(info.shape, scalar_type_of(info.dtype));
-  std::memcpy(tensor.mutable_data_ptr(), file.bytes(key).data(), file.bytes(key).size());
-  return tensor.to(at::kFloat);
+  const std::span<const std::byte> bytes = source.bytes(name);
+  std::memcpy(tensor.mutable_data_ptr(), bytes.data(), bytes.size());
+  return tensor;
+}
+
+at::Tensor tensor_of(const SafetensorsFile& file, const std::string& key) {
+  const at::Tensor tensor = stored_tensor(file, file.tensors().at(key), key).to(at::kFloat);
+  require(tensor.isfinite().all().item<bool>(), "{}: {} holds numbers that are not finite",
+          file.path().string(), key);
+  return tensor;
 }
 
 /// Whether a tensor fits a product; which wants [rank, in] and [out, rank].
@@ -97,22 +122,23 @@ void check_shape(const fs::path& place, const std::string& name, const at::Tenso
           name, fmt::join(tensor.sizes(), "x"), rows, columns);
 }
 
-/// Products with their merged weights, in the stored type.
-std::map<std::string, at::Tensor> merged_weights(Qwen3VL& model, MergeReport& report) {
+/// Products with their merged weights, in the stored type and on the CPU. Neither the base nor the
+/// adapter is taken from the model that ran: it may have rounded both to another type.
+std::map<std::string, at::Tensor> merged_weights(const ModelDirectory& base, const Adapter& adapter,
+                                                 MergeReport& report) {
   std::map<std::string, at::Tensor> merged;
-  auto& layers = model.language_model.layers;
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    visit_linears(
-        layers[i], static_cast<std::int64_t>(i), [&](const std::string& name, Linear& linear) {
-          if (!linear.adapter) return;
-          const LoraAdapter& adapter = *linear.adapter;
-          const at::Tensor update = at::matmul(adapter.b.to(at::kFloat), adapter.a.to(at::kFloat));
-          const at::Tensor weight = (linear.weight.to(at::kFloat) + adapter.scale * update)
-                                        .to(linear.weight.scalar_type());
-          report.numbers += weight.numel();
-          report.changed += (weight != linear.weight).sum().item<std::int64_t>();
-          merged[name + ".weight"] = weight.contiguous();
-        });
+  for (const auto& [name, a] : adapter.tensors) {
+    const std::string product = name.substr(0, name.rfind(".lora_"));
+    if (name != lora_a_name(product)) continue;
+    const std::string weight_name = product + ".weight";
+    const at::Tensor stored =
+        stored_tensor(base.weights, base.weights.info(weight_name), weight_name);
+    const at::Tensor update = at::matmul(adapter.tensors.at(lora_b_name(product)), a);
+    const at::Tensor weight =
+        (stored.to(at::kFloat) + adapter.scale * update).to(stored.scalar_type()).contiguous();
+    report.numbers += weight.numel();
+    report.changed += (weight != stored).sum().item<std::int64_t>();
+    merged[weight_name] = weight;
   }
   return merged;
 }
@@ -139,13 +165,16 @@ double mean_divergence(const Qwen3VL& adapted, const Qwen3VL& merged) {
   return (p.exp() * (p - log_probabilities(merged))).sum(-1).mean().item<double>();
 }
 
-/// Writes weights in place of a base's, adapters merged.
-MergeReport write_merged(const ModelDirectory& base, Qwen3VL model,
+/// Writes weights in place of a base's, an adapter merged.
+///
+/// \param model    with the adapter, as it runs
+/// \param adapter  without tensors where there is none
+MergeReport write_merged(const ModelDirectory& base, const Qwen3VL& model, const Adapter& adapter,
                          std::map<std::string, at::Tensor> changed, const fs::path& out,
                          const std::string& card, bool force) {
   const c10::AutoGradMode no_grad(false);
   MergeReport report;
-  const auto merged = merged_weights(model, report);
+  const auto merged = merged_weights(base, adapter, report);
   require(report.numbers == 0 || report.changed > 0,
           "{}: the adapter changes no weight once it is rounded to the stored type; keep it as an "
           "adapter, or train it longer or at a higher rate",
@@ -167,7 +196,7 @@ MergeReport write_merged(const ModelDirectory& base, Qwen3VL model,
     visit_linears(layers[i], static_cast<std::int64_t>(i),
                   [&](const std::string& name, Linear& linear) {
                     if (!linear.adapter) return;
-                    linear.weight = merged.at(name + ".weight");
+                    linear.weight = merged.at(name + ".weight").to(linear.weight.options());
                     linear.adapter.reset();
                   });
   }
@@ -284,20 +313,25 @@ MergeReport merge_adapter(const ModelDirectory& base, const fs::path& adapter, c
   attach_adapter(model, read, adapter, fingerprint(base));
   const std::string card = fmt::format(
       "## Adapter\n\nA LoRA adapter of rank {} is merged into these weights.\n", read.options.rank);
-  return write_merged(base, std::move(model), {}, out, card, force);
+  return write_merged(base, model, read, {}, out, card, force);
 }
 
 MergeReport write_trained(const ModelDirectory& base, const TrainedModel& trained,
                           const fs::path& out, const std::string& card, bool force) {
+  const at::Tensor values = trained.parameters.values.cpu();
   std::map<std::string, at::Tensor> changed;
-  if (!trained.part.lora) {
-    for (const ParameterSlot& slot : trained.parameters.slots) {
+  Adapter adapter;
+  for (const ParameterSlot& slot : trained.parameters.slots) {
+    const at::Tensor value = Parameters::view(values, slot);
+    if (trained.part.lora) {
+      adapter.tensors[slot.name] = value;
+    } else {
       const auto stored = scalar_type_of(base.weights.info(slot.name).dtype);
-      changed[slot.name] =
-          Parameters::view(trained.parameters.values, slot).to(at::kCPU, stored).contiguous();
+      changed[slot.name] = value.to(stored).contiguous();
     }
   }
-  return write_merged(base, trained.model, std::move(changed), out, card, force);
+  adapter.scale = trained.lora.alpha / static_cast<double>(trained.lora.rank);
+  return write_merged(base, trained.model, adapter, std::move(changed), out, card, force);
 }
 
 }  // namespace espalier

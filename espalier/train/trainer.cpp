@@ -167,11 +167,8 @@ class Run {
     require(first_ <= steps_, "{}: the checkpoint is of step {}, beyond the last, {}",
             folder_.path().string(), first_, steps_);
     log_ = std::make_unique<TrainingLog>(folder_.steps_file(), first_);
-    events_ = std::make_unique<EventFileWriter>(
-        folder_.path() /
-            fmt::format("events.out.tfevents.{:010}.{}", static_cast<std::int64_t>(now()), first_),
-        EventFileOptions{.wall_time = now(),
-                         .resumed_after = first_ > 0 ? std::optional(first_) : std::nullopt});
+    for (const TrainingStep& step : read_training_steps(folder_.steps_file())) remember(step);
+    events_ = open_events();
     result_.plan = plan();
     if (options_.plan) options_.plan(result_.plan);
     begun_ = saved_ = Clock::now();
@@ -188,6 +185,21 @@ class Run {
 
   void ask(std::int64_t step) {
     if (step < steps_) source_.ask(packs_of_step(step));
+  }
+
+  /// Named by the time and, since a run can be taken up twice in a second, by how many there are.
+  [[nodiscard]] std::unique_ptr<EventFileWriter> open_events() const {
+    constexpr std::string_view kPrefix = "events.out.tfevents";
+    std::int64_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {
+      if (entry.path().filename().string().starts_with(kPrefix)) ++count;
+    }
+    const double time = now();
+    return std::make_unique<EventFileWriter>(
+        folder_.path() /
+            fmt::format("{}.{:010}.{:04}", kPrefix, static_cast<std::int64_t>(time), count),
+        EventFileOptions{.wall_time = time,
+                         .resumed_after = count > 0 ? std::optional(first_) : std::nullopt});
   }
 
   /// The largest pack that the first steps have; a later one may be larger by a sample's length.
@@ -308,7 +320,6 @@ class Run {
                                           .patches = counts.patches}) /
                               record.seconds;
     record.peak_memory_bytes = peak_resident_bytes();
-    result_.tokens += counts.tokens;
   }
 
   [[nodiscard]] bool is_validated(std::int64_t step) const {
@@ -339,6 +350,14 @@ class Run {
     return sum / static_cast<double>(counts.label_tokens);
   }
 
+  /// What the run's record will say of a step, of this run's or of a former one's.
+  void remember(const TrainingStep& record) {
+    result_.loss = record.loss;
+    result_.validation_loss = record.validation_loss;
+    result_.exact_match = record.exact_match;
+    result_.tokens += record.tokens;
+  }
+
   void tell(const TrainingStep& record) {
     log_->append(record);
     const auto curve = [&](std::string_view tag, double value) {
@@ -353,9 +372,7 @@ class Run {
     curve("speed/tokens_per_second", record.tokens_per_second);
     if (record.validation_loss) curve("validation/loss", *record.validation_loss);
     if (record.exact_match) curve("validation/exact_match", record.exact_match->value);
-    result_.loss = record.loss;
-    result_.validation_loss = record.validation_loss;
-    result_.exact_match = record.exact_match;
+    remember(record);
     if (options_.progress) options_.progress(record, steps_, first_);
   }
 

@@ -4,11 +4,13 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "espalier/base/error.h"
 #include "espalier/base/json.h"
@@ -100,7 +102,8 @@ void TrainingFolder::refuse_other_files() const {
   }
 }
 
-/// A former run is replaced: what it wrote goes, and nothing else.
+/// A former run is replaced: what it wrote goes, and nothing else. Last goes what marks the folder
+/// as a training's, so that a kill on the way leaves one that can be cleared again.
 void TrainingFolder::clear() const {
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(folder_)) {
@@ -108,6 +111,8 @@ void TrainingFolder::clear() const {
             entry.path().string());
     files.push_back(entry.path());
   }
+  std::ranges::partition(files,
+                         [](const fs::path& file) { return file.filename() != "training.json"; });
   for (const fs::path& file : files) fs::remove(file);
 }
 

@@ -9,6 +9,7 @@
 
 #include "espalier/base/files.h"
 #include "espalier/base/json.h"
+#include "espalier/data/conversations.h"
 #include "espalier/data/prompts.h"
 #include "espalier/image/image.h"
 #include "tests/support.h"
@@ -79,6 +80,17 @@ TEST_F(SynthCommand, WritesPicturesWithThePapersPrompts) {
   EXPECT_EQ(seen.size(), 11U);
 }
 
+TEST_F(SynthCommand, WritesWhatTrainingReads) {
+  synth("out", {"--count", "4"});
+  const auto conversations = read_conversations(scratch_ / "out/conversations.jsonl");
+  ASSERT_EQ(conversations.size(), 44U);
+  EXPECT_EQ(conversations[0].source, "math/cot");
+  EXPECT_EQ(conversations[43].images,
+            std::vector<fs::path>{scratch_ / "out/images/scenes/000003.png"});
+  synth("text", {"--count", "4", "--domain", "math", "--text"});
+  EXPECT_EQ(read_conversations(scratch_ / "text/conversations.jsonl").size(), 20U);
+}
+
 TEST_F(SynthCommand, GivesTheSameBytesForTheSameOptions) {
   const std::vector<std::string> options = {"--count", "12", "--split", "val", "--scale", "2"};
   synth("a", options);
@@ -86,6 +98,17 @@ TEST_F(SynthCommand, GivesTheSameBytesForTheSameOptions) {
   with_threads.insert(with_threads.end(), {"--threads", "3"});
   synth("b", with_threads);
   // Without the bytes in the message, which no one can read.
+  EXPECT_TRUE(test::snapshot(scratch_ / "a") == test::snapshot(scratch_ / "b"));
+}
+
+// Neither the system's choice of fonts nor a user's settings matter: these here are not even there.
+TEST_F(SynthCommand, DoesNotAskTheSystemsSettingsOfFonts) {
+  synth("a", {"--count", "5", "--domain", "math"});
+  const CommandResult result = test::run_command(
+      {"env", "FONTCONFIG_FILE=/nowhere", "HOME=/nowhere", std::string(ESPALIER_BIN) + "/espalier",
+       "synth", (scratch_ / "b").string(), "--count", "5", "--domain", "math", "--quiet"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.err, "");
   EXPECT_TRUE(test::snapshot(scratch_ / "a") == test::snapshot(scratch_ / "b"));
 }
 

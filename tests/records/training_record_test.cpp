@@ -138,6 +138,12 @@ TEST_F(TrainingLogs, GoOnWhateverACrashMadeOfLaterLines) {
   EXPECT_EQ(read_file(file_), whole);
 }
 
+TEST_F(TrainingLogs, KeepNoLaterStepWhereTheSavedOneWasNotLogged) {
+  write_quickly(file_, to_line(step(2)) + "\n" + to_line(step(4)) + "\n");
+  const TrainingLog log(file_, 3);
+  EXPECT_THAT(numbers_in(file_), ElementsAre(2));
+}
+
 TEST_F(TrainingLogs, BeginAnewAtStepZero) {
   const TrainingLog log(file_, 0);
   EXPECT_THAT(numbers_in(file_), IsEmpty());

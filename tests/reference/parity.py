@@ -2,13 +2,15 @@
 """Runs `espalier trace` beside the reference and prints where they differ.
 
     python tests/reference/parity.py --espalier bin/espalier [--work build/parity]
-        [--tokenizer DIR] [--max-new-tokens 12] [--only fixtures|large|prune] [--threads N]
+        [--tokenizer DIR] [--max-new-tokens 12] [--only fixtures|adapter|large|prune] [--threads N]
 
 1. Every committed fixture (tests/fixtures/models) against its committed values.
-2. A checkpoint of the released 2B shape with random weights (`espalier init --preset 2b`, kept in
+2. Adapters that `espalier finetune` trains on a fixture, on all layers and on some: loaded by peft,
+   against `espalier merge` run by us and by transformers.
+3. A checkpoint of the released 2B shape with random weights (`espalier init --preset 2b`, kept in
    the work folder), with drawn pictures and, where ESPALIER_TEST_DATA names the test data, two
    real ones: live against transformers, in float32 and in bfloat16.
-3. The main job on that checkpoint, in float32: `espalier probe` against module hooks; the pruned export
+4. The main job on that checkpoint, in float32: `espalier probe` against module hooks; the pruned export
    loaded by transformers, against the base with the same layers removed there in memory, and the
    greedy tokens of both against ours.
 
@@ -37,6 +39,8 @@ FIXTURES = HERE.parent / "fixtures" / "models"
 COMMAND_FAILED = 3
 # A similarity is a mean over tokens of cosines of float32 sums in another order.
 SIMILARITY_TOLERANCE = 1e-4
+# What an adapter must change of the logits, in units of their rms, to be worth comparing.
+DOES_SOMETHING = 0.1
 PROMPT = "Compare the pictures: what is on the left of each, and how many things are there?"
 
 
@@ -90,6 +94,58 @@ def check_fixture(espalier: str, folder: pathlib.Path, work: pathlib.Path, threa
     return compare.compare(
         compare.read_trace(found), compare.read_trace(folder / "expected.safetensors")
     )
+
+
+CONVERSATIONS = [
+    {"messages": [{"role": "user", "content": "<image>What is on the left?"},
+                  {"role": "assistant", "content": "A circle, cut off."}],
+     "images": ["wide.png"]},
+    {"messages": [{"role": "user", "content": "How much is 3 + 4?"},
+                  {"role": "assistant", "content": "7"}]},
+    {"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi!"},
+                  {"role": "user", "content": "<image>How many lines?"},
+                  {"role": "assistant", "content": "Two, and one arc."}],
+     "images": ["tall.png"]},
+]
+
+
+def check_adapter(arguments: argparse.Namespace, work: pathlib.Path, part: str) -> int:
+    """Trains an adapter; peft loads it, we merge it, and the last logits must agree."""
+    model, espalier = FIXTURES / "gqa_tied", arguments.espalier
+    name = f"adapter-{part.replace(':', '-')}"
+    adapter, merged, rows = work / name, work / f"{name}-merged", work / "conversations.jsonl"
+    threads = ["--threads", str(arguments.threads)] if arguments.threads > 0 else []
+    print(f"== an adapter by espalier finetune --train {part}, float32", flush=True)
+    rows.write_text("".join(json.dumps(row) + "\n" for row in CONVERSATIONS), encoding="utf-8")
+    run([espalier, "finetune", str(model), "--data", str(rows), "--image-root", str(model),
+         "--train", part, "--lora-rank", "4", "--lora-alpha", "8", "--learning-rate", "1e-2",
+         "--steps", "10", "--batch", "3", "--dtype", "float32", "--out", str(adapter), "--force",
+         "--quiet", *threads])
+    run([espalier, "merge", str(model), str(adapter), "--out", str(merged), "--force", "--quiet"])
+    case = json.loads((model / "case.json").read_text(encoding="utf-8"))
+    hands = {
+        "peft": ([sys.executable, str(HERE / "reference.py")], model, ["--adapter", str(adapter)]),
+        "without it": ([sys.executable, str(HERE / "reference.py")], model, []),
+        "merged, transformers": ([sys.executable, str(HERE / "reference.py")], merged, []),
+        "merged, espalier": ([espalier, "trace"], merged, ["--force", "--quiet"]),
+    }
+    traces = {}
+    for hand, (program, checkpoint, more) in hands.items():
+        out = work / f"{name}.{len(traces)}.safetensors"
+        command = trace_command(program, checkpoint, [model / image for image in case["images"]],
+                                case["prompt"], "float32", 0, out, arguments.threads)
+        run([*command, *more])
+        traces[hand] = compare.read_trace(out)
+    wanted = traces.pop("peft")
+    far = {hand: compare.max_over_rms(trace.tensors["logits"], wanted.tensors["logits"])
+           for hand, trace in traces.items()}
+    print("  largest difference from peft's logits, in units of their rms: "
+          + ", ".join(f"{hand} {value:.1e}" for hand, value in far.items()))
+    if far.pop("without it") < DOES_SOMETHING:
+        print("  the adapter does next to nothing")
+        return compare.BEYOND
+    return (compare.AGREE if max(far.values()) <= compare.FLOAT32_MAX_OVER_RMS
+            else compare.BEYOND)
 
 
 def large_pictures(work: pathlib.Path) -> list[pathlib.Path]:
@@ -219,7 +275,7 @@ def main() -> int:
     parser.add_argument("--tokenizer", type=pathlib.Path,
                         help="a folder whose tokenizer the 2B checkpoint gets (byte tokens)")
     parser.add_argument("--max-new-tokens", type=int, default=12)
-    parser.add_argument("--only", choices=["fixtures", "large", "prune"])
+    parser.add_argument("--only", choices=["fixtures", "adapter", "large", "prune"])
     parser.add_argument("--threads", type=int, default=0, help="0: as each side chooses")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -231,6 +287,9 @@ def main() -> int:
                 results[folder.name] = check_fixture(
                     arguments.espalier, folder, arguments.work, arguments.threads
                 )
+        if arguments.only in (None, "adapter"):
+            for part in ("lora", "lora:1-2"):
+                results[f"adapter {part}"] = check_adapter(arguments, arguments.work, part)
         if arguments.only in (None, "large"):
             results["2b"] = check_large(arguments, arguments.work)
         if arguments.only in (None, "prune"):

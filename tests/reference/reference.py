@@ -147,6 +147,23 @@ def load_model(
     return model.eval()
 
 
+def add_adapter(
+    model: Qwen3VLForConditionalGeneration, folder: str | pathlib.Path
+) -> Qwen3VLForConditionalGeneration:
+    """The same model with an adapter that peft loads, every tensor of it and none besides."""
+    import peft
+
+    adapted = peft.PeftModel.from_pretrained(model, folder)
+    stored = safetensors.torch.load_file(pathlib.Path(folder) / "adapter_model.safetensors")
+    loaded = peft.get_peft_model_state_dict(adapted)
+    if loaded.keys() != stored.keys():
+        raise RuntimeError(f"{folder}: peft has other tensors: {loaded.keys() ^ stored.keys()}")
+    wrong = [key for key, value in stored.items() if not torch.equal(loaded[key], value)]
+    if wrong:
+        raise RuntimeError(f"{folder}: peft changed {wrong}")
+    return adapted.get_base_model().eval()
+
+
 def encode(processor, pictures: list[PIL.Image.Image], prompt: str):
     """The processor's tensors for one user turn: the pictures, then the text."""
     content: list[dict[str, object]] = [{"type": "image", "image": p} for p in pictures]
@@ -300,6 +317,7 @@ def main() -> None:
     parser.add_argument("--image", type=pathlib.Path, action="append", default=[])
     parser.add_argument("--prompt", required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--adapter", type=pathlib.Path, help="an adapter that peft puts on the model")
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--max-new-tokens", type=int, default=0)
     parser.add_argument("--all-logits", action="store_true")
@@ -309,8 +327,11 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    model = load_model(arguments.model, DTYPES[arguments.dtype])
+    if arguments.adapter:
+        model = add_adapter(model, arguments.adapter)
     result = trace(
-        load_model(arguments.model, DTYPES[arguments.dtype]),
+        model,
         load_processor(arguments.model),
         arguments.image,
         arguments.prompt,

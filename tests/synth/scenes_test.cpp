@@ -65,6 +65,16 @@ TEST(SceneAnswers, DoNotDependOnTheOrderOfSmallThings) {
   EXPECT_EQ(answers_of(scene), answers);
 }
 
+TEST(SceneAnswers, NameShapesFirstThenColoursInOrder) {
+  Scene scene = example();
+  scene.objects = {scene.objects[0],
+                   {.shape = kTriangle, .colour = kGreen, .large = false, .cell = 8},
+                   {.shape = kTriangle, .colour = kRed, .large = false, .cell = 5},
+                   {.shape = kCircle, .colour = kBlue, .large = false, .cell = 2}};
+  EXPECT_EQ(answers_of(scene).entities,
+            "large red circle, small blue circle, small red triangle, small green triangle");
+}
+
 TEST(SceneQuestions, NameWhatTheyCount) {
   EXPECT_EQ(shape_question_of(example()),
             "How many squares are in the image? Answer with a single number.");

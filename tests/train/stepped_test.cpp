@@ -2,6 +2,7 @@
 #include "espalier/train/stepped.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
@@ -60,7 +61,9 @@ void stir(const TrainedModel& trained) {
 
 class Stepped : public testing::TestWithParam<std::string> {
  protected:
-  Stepped() : fixture_(test::open_fixture(GetParam(), "float32")) {}
+  Stepped() : fixture_(test::open_fixture(GetParam(), "float32")) {
+    at::set_num_threads(1);  // on a busy machine, small regions of two threads wait for each other
+  }
   [[nodiscard]] const Qwen3VL& model() const { return fixture_.session.model; }
   [[nodiscard]] Pack pack() const { return pack_of(fixture_.input, 5); }
   ModelFixture fixture_;
