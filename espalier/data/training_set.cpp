@@ -3,16 +3,14 @@
 
 #include <algorithm>
 #include <atomic>
-#include <exception>
-#include <mutex>
 #include <optional>
 #include <span>
-#include <thread>
 #include <utility>
 
 #include "espalier/base/error.h"
 #include "espalier/base/files.h"
 #include "espalier/base/hash.h"
+#include "espalier/base/parallel.h"
 #include "espalier/data/conversations.h"
 
 namespace espalier {
@@ -126,31 +124,16 @@ bool is_tolerated(const Outcome& outcome, const TrainingSetOptions& options) {
 std::vector<Outcome> plan_all(const std::vector<Row>& rows, const Planner& planner,
                               const TrainingSetOptions& options) {
   std::vector<Outcome> outcomes(rows.size());
-  std::atomic<std::size_t> next = 0;
-  std::atomic<bool> stop = false;
-  std::mutex mutex;
-  std::exception_ptr failure;  // of the program, not of a row
-  // Rows are taken up in order, and what was taken up is finished: whichever row stops the others,
-  // all before it are known.
-  const auto work = [&] {
-    try {
-      for (std::size_t i = next++; i < rows.size() && !stop; i = next++) {
-        outcomes[i] = planner.plan(rows[i]);
-        if (!outcomes[i].sample && !is_tolerated(outcomes[i], options)) stop = true;
-      }
-    } catch (...) {
-      const std::scoped_lock lock(mutex);
-      failure = std::current_exception();
-      stop = true;
-    }
-  };
-  const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
-  const std::size_t threads = options.threads == 0 ? cores : options.threads;
-  std::vector<std::thread> others;
-  for (std::size_t i = 1; i < std::min(threads, rows.size()); ++i) others.emplace_back(work);
-  work();
-  for (std::thread& other : others) other.join();
-  if (failure) std::rethrow_exception(failure);
+  // The first row that stops the work: what comes after it is passed over, all before it is known.
+  std::atomic<std::size_t> last = rows.size();
+  in_parallel(thread_count(options.threads, rows.size()), rows.size(),
+              [&](std::size_t, std::size_t i) {
+                if (i > last) return;
+                outcomes[i] = planner.plan(rows[i]);
+                if (outcomes[i].sample || is_tolerated(outcomes[i], options)) return;
+                for (std::size_t seen = last; i < seen && !last.compare_exchange_weak(seen, i);) {
+                }
+              });
   return outcomes;
 }
 

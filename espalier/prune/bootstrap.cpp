@@ -3,13 +3,10 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
-#include <exception>
-#include <mutex>
 #include <optional>
-#include <thread>
 
 #include "espalier/base/error.h"
+#include "espalier/base/parallel.h"
 #include "espalier/base/random.h"
 #include "espalier/prune/order.h"
 
@@ -145,31 +142,14 @@ void tally_block(const Ground& ground, std::uint64_t seed, std::size_t first, st
 Tally tally_all(const Ground& ground, std::size_t num_layers, const BootstrapOptions& options) {
   const auto resamples = index(options.resamples);
   const std::size_t blocks = (resamples + kBlock - 1) / kBlock;
+  const std::size_t workers = thread_count(options.threads, blocks);
+  std::vector<Tally> tallies(workers, Tally(ground, num_layers));
+  in_parallel(workers, blocks, [&](std::size_t worker, std::size_t block) {
+    const std::size_t first = block * kBlock;
+    tally_block(ground, options.seed, first, std::min(first + kBlock, resamples), tallies[worker]);
+  });
   Tally total(ground, num_layers);
-  std::mutex mutex;
-  std::exception_ptr failure;
-  std::atomic<std::size_t> next = 0;
-  const auto work = [&] {
-    try {
-      Tally tally(ground, num_layers);
-      for (std::size_t block = next++; block < blocks; block = next++) {
-        const std::size_t first = block * kBlock;
-        tally_block(ground, options.seed, first, std::min(first + kBlock, resamples), tally);
-      }
-      const std::scoped_lock lock(mutex);
-      total.add(tally);
-    } catch (...) {
-      const std::scoped_lock lock(mutex);
-      failure = std::current_exception();
-    }
-  };
-  const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
-  const std::size_t threads = std::min(options.threads == 0 ? cores : options.threads, blocks);
-  std::vector<std::thread> others;
-  for (std::size_t i = 1; i < threads; ++i) others.emplace_back(work);
-  work();
-  for (std::thread& other : others) other.join();
-  if (failure) std::rethrow_exception(failure);
+  for (const Tally& tally : tallies) total.add(tally);
   return total;
 }
 

@@ -5,17 +5,14 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <charconv>
-#include <exception>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
-#include <thread>
 
 #include "espalier/base/error.h"
 #include "espalier/base/hash.h"
+#include "espalier/base/parallel.h"
 #include "espalier/base/words.h"
 #include "espalier/image/encode_png.h"
 #include "espalier/synth/faces.h"
@@ -47,29 +44,6 @@ struct Rows {
 
 std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
-}
-
-/// Calls work(worker, index) for each index below `count`, from several threads.
-/// \throws what the first call that fails throws
-template <typename Work>
-void in_parallel(std::size_t workers, std::uint64_t count, const Work& work) {
-  std::atomic<std::uint64_t> next{0};
-  std::mutex mutex;
-  std::exception_ptr failure;
-  const auto run = [&](std::size_t worker) {
-    try {
-      for (std::uint64_t i = next++; i < count; i = next++) work(worker, i);
-    } catch (...) {
-      const std::lock_guard lock(mutex);
-      if (!failure) failure = std::current_exception();
-      next = count;
-    }
-  };
-  std::vector<std::thread> others;
-  for (std::size_t worker = 1; worker < workers; ++worker) others.emplace_back(run, worker);
-  run(0);
-  for (std::thread& other : others) other.join();
-  if (failure) std::rethrow_exception(failure);
 }
 
 /// \throws InputError for a subtask that no domain has, or a domain that is left with none
@@ -123,9 +97,7 @@ class SynthWriter {
         kinds_(kinds_of(options)),
         conversations_(out.path() / "conversations.jsonl", /*force=*/false),
         questions_(out.path() / "questions.jsonl", /*force=*/false) {
-    const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
-    workers_ =
-        std::min<std::uint64_t>(options.threads > 0 ? options.threads : cores, options.count);
+    workers_ = thread_count(options.threads, options.count);
     if (wants_typefaces()) {
       font_files_ = find_faces(options.font_folders);
       for (std::size_t i = 0; i < workers_; ++i) typesetters_.emplace_back(font_files_);
@@ -157,7 +129,7 @@ class SynthWriter {
     }
     for (std::uint64_t begin = 0; begin < options_.count; begin += kBlock) {
       std::vector<Rows> block(std::min(kBlock, options_.count - begin));
-      in_parallel(workers_, block.size(), [&](std::size_t worker, std::uint64_t i) {
+      in_parallel(workers_, block.size(), [&](std::size_t worker, std::size_t i) {
         block[i] = make_rows(domain, worker, begin + i);
       });
       for (const Rows& rows : block) append(rows, pictures);
@@ -273,7 +245,7 @@ class SynthWriter {
   std::vector<KindWeight> kinds_;
   OutputFile conversations_;
   OutputFile questions_;
-  std::uint64_t workers_ = 1;
+  std::size_t workers_ = 1;
   std::vector<fs::path> font_files_;
   std::vector<Typesetter> typesetters_;  ///< one a worker
   std::vector<Hash> pictures_;           ///< of the pixels of each
