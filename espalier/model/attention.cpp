@@ -14,6 +14,7 @@
 #include "espalier/model/dispatch.h"
 #include "espalier/model/fused_loops.h"
 #include "espalier/model/gradients.h"
+#include "espalier/model/loop_calls.h"
 #include "espalier/model/tasks.h"
 
 namespace espalier {
@@ -152,9 +153,9 @@ void attend_steps_loop(const at::Tensor& q, const at::Tensor& k, const at::Tenso
   const int64_t kv_heads = k.size(1);
   const int64_t group = q.size(1) / kv_heads;
   const auto part = [](const at::Tensor& x, int64_t row, int64_t head) {
-    return static_cast<const Number*>(x.const_data_ptr()) + row * x.stride(0) + head * x.stride(1);
+    return numbers<Number>(x) + row * x.stride(0) + head * x.stride(1);
   };
-  auto* to = static_cast<Number*>(out.mutable_data_ptr());
+  auto* to = mutable_numbers<Number>(out);
   const auto room = static_cast<int64_t>(sizeof(float)) * (most_keys(segments) + q.size(2));
   for_each_task(std::ssize(segments) * kv_heads, room, [&](int64_t i, void* scratch) {
     const int64_t row = i / kv_heads;

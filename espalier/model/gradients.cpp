@@ -2,17 +2,16 @@
 #include "espalier/model/gradients.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
-#include <numeric>
 #include <vector>
 
 #include "espalier/model/dispatch.h"
 #include "espalier/model/fused_loops.h"
 #include "espalier/model/kernels.h"
+#include "espalier/model/loop_calls.h"
 
 namespace espalier::differentiable {
 
@@ -27,29 +26,6 @@ using torch::autograd::variable_list;
 bool loopable(const at::Tensor& x) {
   return x.is_cpu() && x.is_contiguous() && x.numel() > 0 &&
          (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
-}
-
-template <typename Number>
-const Number* numbers(const at::Tensor& x) {
-  return static_cast<const Number*>(x.const_data_ptr());
-}
-
-template <typename Number>
-Number* mutable_numbers(const at::Tensor& x) {
-  return static_cast<Number*>(x.mutable_data_ptr());
-}
-
-template <typename Action>
-void with_number(const at::Tensor& x, const Action& action) {
-  x.scalar_type() == at::kFloat ? action(float{}) : action(Bfloat16{});
-}
-
-template <typename Loop>
-void run_parallel(const Loop& loop, int64_t count, int64_t size) {
-  const int64_t grain = std::max<int64_t>(1, 16384 / size);
-  at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
-    loops::run(loop, {.begin = begin, .end = end});
-  });
 }
 
 /// The gradients of inputs by a graph that is built for them alone: for what is not written out.

@@ -11,6 +11,7 @@
 #include "espalier/model/dispatch.h"
 #include "espalier/model/fused_loops.h"
 #include "espalier/model/gradients.h"
+#include "espalier/model/loop_calls.h"
 #include "espalier/model/product_avx512.h"
 #include "espalier/model/tasks.h"
 
@@ -30,11 +31,6 @@ bool fusible(const at::Tensor& x, const Tensors&... others) {
 }
 
 template <typename Number>
-const Number* numbers(const at::Tensor& x) {
-  return static_cast<const Number*>(x.const_data_ptr());
-}
-
-template <typename Number>
 loops::Rows<Number> rows(const at::Tensor& x) {
   return {.data = numbers<Number>(x), .stride = x.stride(0)};
 }
@@ -50,27 +46,6 @@ bool has_angles(const at::Tensor& x, const at::Tensor& angles) {
 }
 
 at::Tensor dense_like(const at::Tensor& x) { return at::empty(x.sizes(), x.options()); }
-
-template <typename Number>
-Number* mutable_numbers(const at::Tensor& x) {
-  return static_cast<Number*>(x.mutable_data_ptr());
-}
-
-/// Runs a loop over `count` rows of `size` numbers on all threads; less than 16k numbers stay
-/// where they are, since to wake a thread takes as long.
-template <typename Loop>
-void run_parallel(const Loop& loop, int64_t count, int64_t size) {
-  const int64_t grain = std::max<int64_t>(1, 16384 / size);
-  at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
-    loops::run(loop, {.begin = begin, .end = end});
-  });
-}
-
-/// Calls action with a value of the type that x's numbers have in our loops.
-template <typename Action>
-void with_number(const at::Tensor& x, const Action& action) {
-  is_float(x) ? action(float{}) : action(Bfloat16{});
-}
 
 /// Whether the products of our own take this.
 bool multiplies(const at::Tensor& x, const at::Tensor& weight,
