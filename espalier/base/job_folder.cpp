@@ -22,6 +22,23 @@ using nlohmann::json;
 
 }  // namespace
 
+void check_same_head(const fs::path& folder, const std::string& kind, const json& wanted,
+                     const json& found) {
+  const std::string keys = differing_keys(wanted, found);
+  const std::string options =
+      differing_keys(wanted.at("options"), found.value("options", json::object()));
+  require(keys.empty(),
+          "{} holds the beginning of another {}: it differs in {}{}; repeat that command to go on "
+          "with it, or replace it with --force",
+          folder.string(), kind, keys, options.empty() ? "" : fmt::format(" ({})", options));
+}
+
+void refuse_finished(const fs::path& folder, const std::string& kind) {
+  throw InputError(
+      fmt::format("{} holds a finished {}; take another --out, or replace it with --force",
+                  folder.string(), kind));
+}
+
 JobFolder::JobFolder(fs::path folder, JobKind kind, const std::string& header, bool force)
     : folder_(std::move(folder)), kind_(std::move(kind)) {
   Sha256 hash;
@@ -55,18 +72,9 @@ void JobFolder::check_same_job(const std::string& header) const {
           file.string(), kind_.name);
   if (found["complete"] != false) {
     tidy_finished();
-    throw InputError(
-        fmt::format("{} holds a finished {}; take another --out, or replace it with --force",
-                    folder_.string(), kind_.name));
+    refuse_finished(folder_, kind_.name);
   }
-  const json wanted = json::parse(header);
-  const std::string keys = differing_keys(wanted, found);
-  const std::string options =
-      differing_keys(wanted["options"], found.value("options", json::object()));
-  require(keys.empty(),
-          "{} holds the beginning of another {}: it differs in {}{}; repeat that command to go on "
-          "with it, or replace it with --force",
-          folder_.string(), kind_.name, keys, options.empty() ? "" : fmt::format(" ({})", options));
+  check_same_head(folder_, kind_.name, json::parse(header), found);
 }
 
 /// A folder named by mistake keeps what is in it.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,18 @@ struct JobKind {
   std::string head;                 ///< a JSON file with "complete" and "options": "probe.json"
   std::vector<std::string> others;  ///< the other files that the finished job has
 };
+
+/// Refuses to go on with what another command began.
+///
+/// \param kind         what messages call the job
+/// \param wanted       the head of what is asked, with "options"
+/// \param found        the head that stands in the folder
+/// \throws InputError  naming the keys in which they differ
+void check_same_head(const std::filesystem::path& folder, const std::string& kind,
+                     const nlohmann::json& wanted, const nlohmann::json& found);
+
+/// Refuses to replace what is finished.
+[[noreturn]] void refuse_finished(const std::filesystem::path& folder, const std::string& kind);
 
 /// The folder of a job that can be killed at any moment: the head says from the start what is
 /// asked, `journal/` holds what was done so far and is gone when the job is finished.

@@ -87,6 +87,11 @@ at::Device open_device(std::string_view name) {
   }
 }
 
+std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
+  return {static_cast<const std::byte*>(tensor.const_data_ptr()),
+          static_cast<std::size_t>(tensor.nbytes())};
+}
+
 at::ScalarType scalar_type_of(DType dtype) {
   switch (dtype) {
     case DType::Bool:

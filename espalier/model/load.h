@@ -3,7 +3,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "espalier/checkpoint/model_directory.h"
@@ -25,6 +27,9 @@ Qwen3VL load_model(const ModelDirectory& directory, const LoadOptions& options =
 ///
 /// \throws InputError for another name, or where this LibTorch or machine has no CUDA
 at::Device open_device(std::string_view name);
+
+/// The memory of a dense tensor on the CPU, as files hold it.
+std::span<const std::byte> bytes_of(const at::Tensor& tensor);
 
 /// The ATen name of a type that a file can hold.
 at::ScalarType scalar_type_of(DType dtype);

@@ -50,6 +50,12 @@ void visit_linears(DecoderLayer& decoder_layer, std::int64_t layer, const Linear
   visit(name + ".mlp.down_proj", decoder_layer.mlp.down_proj);
 }
 
+void visit_linears(LanguageModel& decoder, const LinearVisitor& visit) {
+  for (std::size_t i = 0; i < decoder.layers.size(); ++i) {
+    visit_linears(decoder.layers[i], static_cast<std::int64_t>(i), visit);
+  }
+}
+
 void visit_tensors(DecoderLayer& decoder_layer, std::int64_t layer, const TensorVisitor& visit) {
   const std::string name = decoder_layer_name(layer);
   visit(name + ".input_layernorm.weight", decoder_layer.input_layernorm);

@@ -30,6 +30,9 @@ std::string decoder_layer_name(std::int64_t layer);
 /// \param layer  its number, for the names
 void visit_linears(DecoderLayer& decoder_layer, std::int64_t layer, const LinearVisitor& visit);
 
+/// The products of all decoder layers.
+void visit_linears(LanguageModel& decoder, const LinearVisitor& visit);
+
 /// All tensors of a decoder layer.
 void visit_tensors(DecoderLayer& decoder_layer, std::int64_t layer, const TensorVisitor& visit);
 

@@ -34,11 +34,6 @@ constexpr std::string_view kPeftPrefix = "base_model.model.";
 constexpr std::string_view kTextOnly = "model.layers.";
 constexpr const char* kBaseNote = "espalier_base_fingerprint";
 
-std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
-  return {static_cast<const std::byte*>(tensor.const_data_ptr()),
-          static_cast<std::size_t>(tensor.nbytes())};
-}
-
 /// An option that changes what is computed may only stand at the value that we compute.
 void refuse_option(const JsonObject& config, std::string_view key, const json& accepted) {
   if (!config.has(key)) return;
@@ -98,6 +93,11 @@ std::string name_of_key(const std::string& key, const fs::path& file) {
   return name.starts_with(kTextOnly) ? fmt::format("{}.{}", kDecoderName, name.substr(6)) : name;
 }
 
+/// The product that an adapter's tensor belongs to.
+std::string product_of(const std::string& tensor) {
+  return tensor.substr(0, tensor.rfind(".lora_"));
+}
+
 /// A tensor of a file or of a checkpoint's weights as it is stored, on the CPU.
 template <typename Source>
 at::Tensor stored_tensor(const Source& source, const TensorInfo& info, const std::string& name) {
@@ -128,7 +128,7 @@ std::map<std::string, at::Tensor> merged_weights(const ModelDirectory& base, con
                                                  MergeReport& report) {
   std::map<std::string, at::Tensor> merged;
   for (const auto& [name, a] : adapter.tensors) {
-    const std::string product = name.substr(0, name.rfind(".lora_"));
+    const std::string product = product_of(name);
     if (name != lora_a_name(product)) continue;
     const std::string weight_name = product + ".weight";
     const at::Tensor stored =
@@ -191,15 +191,11 @@ MergeReport write_merged(const ModelDirectory& base, const Qwen3VL& model, const
        .force = force});
   if (report.numbers == 0) return report;
   Qwen3VL plain = model;
-  auto& layers = plain.language_model.layers;
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    visit_linears(layers[i], static_cast<std::int64_t>(i),
-                  [&](const std::string& name, Linear& linear) {
-                    if (!linear.adapter) return;
-                    linear.weight = merged.at(name + ".weight").to(linear.weight.options());
-                    linear.adapter.reset();
-                  });
-  }
+  visit_linears(plain.language_model, [&](const std::string& name, Linear& linear) {
+    if (!linear.adapter) return;
+    linear.weight = merged.at(name + ".weight").to(linear.weight.options());
+    linear.adapter.reset();
+  });
   report.divergence = mean_divergence(model, plain);
   return report;
 }
@@ -214,11 +210,11 @@ Adapter read_adapter(const fs::path& folder) {
   for (const auto& [key, info] : file.tensors()) {
     const std::string name = name_of_key(key, path);
     adapter.tensors[name] = tensor_of(file, key);
-    const std::string product = name.substr(0, name.rfind(".lora_"));
+    const std::string product = product_of(name);
     targets.insert(product.substr(product.rfind('.') + 1));
   }
   for (const auto& [name, tensor] : adapter.tensors) {
-    const std::string product = name.substr(0, name.rfind(".lora_"));
+    const std::string product = product_of(name);
     require(adapter.tensors.contains(lora_a_name(product)) &&
                 adapter.tensors.contains(lora_b_name(product)),
             "{}: {} has no partner", path.string(), name);
@@ -275,34 +271,23 @@ void attach_adapter(Qwen3VL& model, const Adapter& adapter, const fs::path& plac
   require(adapter.base_fingerprint.empty() || adapter.base_fingerprint == fingerprint,
           "{}: it was trained on the model {}..., but this one is {}...", place.string(),
           adapter.base_fingerprint.substr(0, 12), fingerprint.substr(0, 12));
-  std::size_t used = 0;
-  auto& layers = model.language_model.layers;
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    visit_linears(layers[i], static_cast<std::int64_t>(i),
-                  [&](const std::string& name, Linear& linear) {
-                    const auto a = adapter.tensors.find(lora_a_name(name));
-                    if (a == adapter.tensors.end()) return;
-                    const at::Tensor& b = adapter.tensors.at(lora_b_name(name));
-                    const std::int64_t rank = adapter.options.rank;
-                    check_shape(place, a->first, a->second, rank, linear.weight.size(1));
-                    check_shape(place, lora_b_name(name), b, linear.weight.size(0), rank);
-                    linear.adapter = LoraAdapter{.a = a->second.to(linear.weight.options()),
-                                                 .b = b.to(linear.weight.options()),
-                                                 .scale = adapter.scale};
-                    used += 2;
-                  });
-  }
-  if (used == adapter.tensors.size()) return;
+  std::set<std::string> known;
+  visit_linears(model.language_model, [&](const std::string& name, Linear& linear) {
+    known.insert(name);
+    const auto a = adapter.tensors.find(lora_a_name(name));
+    if (a == adapter.tensors.end()) return;
+    const at::Tensor& b = adapter.tensors.at(lora_b_name(name));
+    const std::int64_t rank = adapter.options.rank;
+    check_shape(place, a->first, a->second, rank, linear.weight.size(1));
+    check_shape(place, lora_b_name(name), b, linear.weight.size(0), rank);
+    linear.adapter = LoraAdapter{.a = a->second.to(linear.weight.options()),
+                                 .b = b.to(linear.weight.options()),
+                                 .scale = adapter.scale};
+  });
   for (const auto& [name, tensor] : adapter.tensors) {
-    const std::string product = name.substr(0, name.rfind(".lora_"));
-    bool known = false;
-    for (std::size_t i = 0; i < layers.size(); ++i) {
-      visit_linears(
-          layers[i], static_cast<std::int64_t>(i),
-          [&](const std::string& linear, Linear&) { known = known || linear == product; });
-    }
-    require(known, "{}: {}: the model, of {} layers, has no such product: it was made for another",
-            place.string(), name, layers.size());
+    require(known.contains(product_of(name)),
+            "{}: {}: the model, of {} layers, has no such product: it was made for another",
+            place.string(), name, model.language_model.layers.size());
   }
 }
 

@@ -13,8 +13,10 @@
 #include <vector>
 
 #include "espalier/base/error.h"
+#include "espalier/base/job_folder.h"
 #include "espalier/base/json.h"
 #include "espalier/base/safetensors.h"
+#include "espalier/model/load.h"
 
 namespace espalier {
 
@@ -22,11 +24,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
-  return {static_cast<const std::byte*>(tensor.const_data_ptr()),
-          static_cast<std::size_t>(tensor.nbytes())};
-}
 
 /// What a run writes; nothing else may be in its folder.
 bool is_ours(const fs::path& file) {
@@ -80,18 +77,9 @@ void TrainingFolder::check_same_run(const std::string& header) const {
   json found = read_json(file);
   require(found.is_object() && found.contains("complete") && found["complete"].is_boolean(),
           "{}: this is no training record", file.string());
-  require(!found["complete"].get<bool>(),
-          "{} holds a finished training; take another --out, or replace it with --force",
-          folder_.string());
+  if (found["complete"].get<bool>()) refuse_finished(folder_, "training");
   found.erase("complete");
-  const json wanted = json::parse(header);
-  const std::string keys = differing_keys(wanted, found);
-  const std::string options =
-      differing_keys(wanted["options"], found.value("options", json::object()));
-  require(keys.empty(),
-          "{} holds the beginning of another training: it differs in {}{}; repeat that command to "
-          "go on with it, or replace it with --force",
-          folder_.string(), keys, options.empty() ? "" : fmt::format(" ({})", options));
+  check_same_head(folder_, "training", json::parse(header), found);
 }
 
 void TrainingFolder::refuse_other_files() const {
