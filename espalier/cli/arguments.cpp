@@ -529,6 +529,9 @@ void check_finetune(const FinetuneArguments& arguments) {
   const bool distills = arguments.loss != "sft";
   require(!distills || !arguments.teacher.empty(), "--loss {} needs a --teacher; {}",
           arguments.loss, kHelp);
+  // A teacher whom nobody listens to is a --loss that was forgotten.
+  require(distills || arguments.control || arguments.teacher.empty(),
+          "--teacher with --loss sft teaches nothing: give --loss kd or kd+hidden; {}", kHelp);
   require(!arguments.control || !arguments.teacher.empty(),
           "--control trains the --teacher: give one; {}", kHelp);
   require(distills || (!arguments.teacher_share && !arguments.temperature && !arguments.top_k),

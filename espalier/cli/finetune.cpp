@@ -54,13 +54,6 @@ void check_numbers(const FinetuneArguments& arguments) {
   check("--lora-alpha", arguments.lora_alpha, arguments.lora_alpha > 0.0, "a number above 0");
 }
 
-/// A teacher whom nobody listens to is a --loss that was forgotten.
-void check_teacher(const FinetuneArguments& arguments) {
-  require(arguments.loss != "sft" || arguments.control || arguments.teacher.empty(),
-          "--teacher with --loss sft teaches nothing: give --loss kd or kd+hidden; see espalier "
-          "finetune --help");
-}
-
 bool is_high_rate(const FinetuneArguments& arguments) { return arguments.preset == "high-rate"; }
 
 LoraOptions lora_of(const FinetuneArguments& arguments) {
@@ -280,7 +273,6 @@ Prepared open_models(const FinetuneArguments& arguments) {
 
 int run_finetune(const FinetuneArguments& arguments) {
   check_numbers(arguments);
-  check_teacher(arguments);
   Prepared prepared = open_models(arguments);
   const Session& session = prepared.session;
   const TrainedPart part =

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "espalier/base/error.h"
+#include "espalier/model/kernels.h"
 #include "espalier/model/tensors.h"
 
 namespace espalier {
@@ -241,14 +242,14 @@ class PackRun {
   at::Tensor head() {
     const bool trains_head = options_.backward && trained_.part.embedding;
     Leaves norm_leaves(trained_.parameters);
-    LanguageModel decoder{.embed_tokens = {}, .layers = {}, .norm = model_.language_model.norm};
+    at::Tensor norm = model_.language_model.norm;
     at::Tensor rows = hidden_.index_select(0, pack_.label_rows);
     at::Tensor normalized;
     {
       const c10::AutoGradMode grad(options_.backward);
       if (options_.backward) rows.requires_grad_();
-      if (trains_head) norm_leaves.take(norm_name(), decoder.norm);
-      normalized = final_norm_with(rows, decoder.norm);
+      if (trains_head) norm_leaves.take(norm_name(), norm);
+      normalized = rms_norm(rows, norm, model_.config.text.rms_norm_eps);
     }
     HeadLossOptions head = objective_.head;
     head.hidden_gradient = options_.backward && (rows.size(0) > 0);
@@ -328,12 +329,6 @@ class PackRun {
     const ParameterSlot* slot = trained_.parameters.find(embedding_name());
     Parameters::view(trained_.parameters.gradients, *slot)
         .index_add_(0, pack_.input.input_ids.to(gradient.device()), gradient.to(at::kFloat));
-  }
-
-  [[nodiscard]] at::Tensor final_norm_with(const at::Tensor& rows, const at::Tensor& weight) const {
-    Qwen3VL with = {.config = model_.config, .visual = {}, .language_model = {}, .lm_head = {}};
-    with.language_model.norm = weight;
-    return final_norm(with, rows);
   }
 
   [[nodiscard]] static std::string embedding_name() {

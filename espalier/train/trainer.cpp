@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -41,7 +40,6 @@ double now() {
 struct StepSums {
   double total = 0.0;  ///< what the gradient is of
   double cross_entropy = 0.0;
-  double divergence = 0.0;
   double sample_means = 0.0;
   std::vector<double> by_source;
   std::vector<std::int64_t> rows_by_source;
@@ -145,8 +143,13 @@ void add(const TrainingSet& set, const std::vector<std::size_t>& samples,
     sums.by_source[source] += sum;
     sums.rows_by_source[source] += count;
   }
-  if (loss.divergence.defined()) sums.divergence += loss.divergence.sum().item<double>();
 }
+
+/// What one step runs over.
+struct PlannedStep {
+  StepSamples samples;
+  std::vector<std::vector<std::size_t>> packs;
+};
 
 class Run {
  public:
@@ -172,19 +175,28 @@ class Run {
     result_.plan = plan();
     if (options_.plan) options_.plan(result_.plan);
     begun_ = saved_ = Clock::now();
-    ask(first_);
-    for (std::int64_t step = first_; step < steps_; ++step) run_step(step);
+    PlannedStep next = take_up(first_);
+    for (std::int64_t step = first_; step < steps_; ++step) {
+      const PlannedStep planned = std::exchange(next, take_up(step + 1));
+      run_step(step, planned);
+    }
     finish();
     return std::move(result_);
   }
 
  private:
-  [[nodiscard]] std::vector<std::vector<std::size_t>> packs_of_step(std::int64_t step) const {
-    return packs_of(inputs_.set, samples_of_step(order_, step).samples, options_.pack_tokens);
+  [[nodiscard]] PlannedStep plan_step(std::int64_t step) const {
+    PlannedStep planned{.samples = samples_of_step(order_, step), .packs = {}};
+    planned.packs = packs_of(inputs_.set, planned.samples.samples, options_.pack_tokens);
+    return planned;
   }
 
-  void ask(std::int64_t step) {
-    if (step < steps_) source_.ask(packs_of_step(step));
+  /// Plans a step that comes later, and has its pictures decoded. Nothing beyond the last.
+  PlannedStep take_up(std::int64_t step) {
+    if (step >= steps_) return {};
+    PlannedStep planned = plan_step(step);
+    source_.ask(planned.packs);
+    return planned;
   }
 
   /// Named by the time and, since a run can be taken up twice in a second, by how many there are.
@@ -207,7 +219,7 @@ class Run {
     constexpr std::int64_t kLookedAt = 50;
     PackSize largest;
     for (std::int64_t step = first_; step < std::min(steps_, first_ + kLookedAt); ++step) {
-      for (const auto& pack : packs_of_step(step)) {
+      for (const auto& pack : plan_step(step).packs) {
         const StepCounts counts = count(inputs_.set, pack);
         largest.tokens = std::max(largest.tokens, counts.tokens);
         largest.label_tokens = std::max(largest.label_tokens, counts.label_tokens);
@@ -224,12 +236,10 @@ class Run {
     return bytes;
   }
 
-  void run_step(std::int64_t step) {
+  void run_step(std::int64_t step, const PlannedStep& planned) {
     const auto begin = Clock::now();
-    const StepSamples samples = samples_of_step(order_, step);
+    const auto& [samples, packs] = planned;
     const StepCounts counts = count(inputs_.set, samples.samples);
-    const auto packs = packs_of_step(step);
-    ask(step + 1);
     StepSums sums = empty_sums();
     for (std::size_t p = 0; p < packs.size(); ++p) {
       PackedSamples packed = source_.next(packs[p], counts);
@@ -239,9 +249,9 @@ class Run {
                                      options_.objective, {.kept_layers = result_.plan.kept_layers});
       add(inputs_.set, packs[p], packed, loss, sums);
     }
-    const double schedule = options_.constant
-                                ? warmup_of(step)
-                                : cosine_schedule(step, steps_, warmup_steps(), options_.floor);
+    // A cosine down to the peak itself is constant.
+    const double schedule =
+        cosine_schedule(step, steps_, warmup_steps(), options_.constant ? 1.0 : options_.floor);
     if (!std::isfinite(sums.total)) refuse_step(step, "loss", samples.samples);
     const OptimizerStep taken =
         optimizer_step(inputs_.trained.parameters, state_, options_.optimizer,
@@ -266,11 +276,6 @@ class Run {
 
   [[nodiscard]] std::int64_t warmup_steps() const {
     return static_cast<std::int64_t>(std::ceil(options_.warmup * static_cast<double>(steps_)));
-  }
-
-  [[nodiscard]] double warmup_of(std::int64_t step) const {
-    const std::int64_t warmup = warmup_steps();
-    return step < warmup ? cosine_schedule(step, steps_, warmup, 1.0) : 1.0;
   }
 
   [[noreturn]] void refuse_step(std::int64_t step, std::string_view what,
