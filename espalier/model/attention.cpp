@@ -112,6 +112,9 @@ at::Tensor result_of(const at::Tensor& q) {
   return at::empty({q.size(0), q.size(1) * q.size(2)}, q.options());
 }
 
+/// Samples of up to so many keys are packed by the task that attends to them.
+constexpr int64_t kShortKeys = 256;
+
 std::int64_t most_keys(std::span<const AttentionSegment> segments) {
   std::int64_t most = 0;
   for (const AttentionSegment& segment : segments) {
@@ -190,6 +193,56 @@ at::Tensor attend_steps(const at::Tensor& q, const at::Tensor& k, const at::Tens
   return out;
 }
 
+/// Short samples in bfloat16: each task is a sample's kv head. The same steps as `attend_blocks`,
+/// so the same bits.
+at::Tensor attend_short(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                        std::span<const AttentionSegment> segments,
+                        const AttentionOptions& options) {
+  avx512::AttentionShape longest = shape_of(q, k, options);
+  longest.keys = most_keys(segments);
+  const int64_t packed =
+      4 * (avx512::packed_keys_words(longest) + avx512::packed_values_words(longest));
+  const int64_t kv_heads = k.size(1);
+  const auto from = [](avx512::HeadRows rows, int64_t row) {
+    rows.data += row * rows.token_stride;
+    return rows;
+  };
+  at::Tensor out = result_of(q);
+  auto* to = static_cast<uint16_t*>(out.mutable_data_ptr());
+  for_each_task(std::ssize(segments) * kv_heads, packed + avx512::block_scratch_bytes(longest),
+                [&](int64_t task, void* scratch) {
+                  const AttentionSegment& own = segments[static_cast<std::size_t>(task / kv_heads)];
+                  const int64_t head = task % kv_heads;
+                  avx512::AttentionShape shape = longest;
+                  shape.tokens = own.query_end - own.query_begin;
+                  shape.keys = own.key_end - own.key_begin;
+                  auto* keys = static_cast<uint32_t*>(scratch);
+                  uint32_t* values = keys + avx512::packed_keys_words(shape);
+                  pack_keys(shape, from(rows_of(k), own.key_begin), head, keys);
+                  pack_values(shape, from(rows_of(v), own.key_begin), head, values);
+                  const int64_t rows = shape.tokens * (shape.heads / kv_heads);
+                  for (int64_t block = 0; block * avx512::kBlockRows < rows; ++block) {
+                    attend_block(shape, from(rows_of(q), own.query_begin),
+                                 {.kv_head = head, .keys = keys, .values = values}, block,
+                                 static_cast<char*>(scratch) + packed,
+                                 to + own.query_begin * out.size(1));
+                  }
+                });
+  return out;
+}
+
+/// Whether every sample is one that `attend_blocks` would take, and short.
+bool all_short(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+               std::span<const AttentionSegment> segments, const AttentionOptions& options) {
+  const int64_t group = q.size(1) / k.size(1);
+  return ours(q, k, v, options) && std::ranges::all_of(segments, [&](const auto& segment) {
+           const int64_t tokens = segment.query_end - segment.query_begin;
+           const int64_t keys = segment.key_end - segment.key_begin;
+           const bool few = tokens <= kFewTokens && tokens * group <= kFewRows;
+           return !few && keys > 0 && keys <= kShortKeys && (!options.causal || keys >= tokens);
+         });
+}
+
 }  // namespace
 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -202,6 +255,7 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
     return differentiable::attention(q, k, v, segments, options);
   }
   if (steps && loopable(q, k, v)) return attend_steps(q, k, v, segments, options);
+  if (all_short(q, k, v, segments, options)) return attend_short(q, k, v, segments, options);
   std::vector<at::Tensor> outputs;
   for (const AttentionSegment& segment : segments) {
     outputs.push_back(attention(q.slice(0, segment.query_begin, segment.query_end),

@@ -6,12 +6,17 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <span>
+#include <tuple>
+#include <utility>
 #include <vector>
 
+#include "espalier/model/attention_gradient.h"
 #include "espalier/model/dispatch.h"
 #include "espalier/model/fused_loops.h"
 #include "espalier/model/kernels.h"
 #include "espalier/model/loop_calls.h"
+#include "espalier/model/tasks.h"
 
 namespace espalier::differentiable {
 
@@ -268,6 +273,66 @@ class PaddedRows {
   at::Tensor own_rows_;  ///< and their rows
 };
 
+/// So short a sample's gradients come from a loop that keeps all its probabilities. Its own length
+/// alone decides: what a sample gives does not depend on its neighbours.
+constexpr int64_t kShortKeys = 128;
+
+bool is_short(const AttentionSegment& segment) {
+  return segment.key_end - segment.key_begin <= kShortKeys &&
+         segment.query_end - segment.query_begin <= kShortKeys;
+}
+
+/// The gradients of q, k and v at short samples, in one parallel region over samples and kv heads.
+template <typename Number>
+void add_short(std::span<const AttentionSegment> segments, const variable_list& inputs,
+               const at::Tensor& gradient, const AttentionOptions& options, variable_list& result) {
+  const auto& [q, k, v] = std::tie(inputs[0], inputs[1], inputs[2]);
+  const int64_t kv_heads = k.size(1);
+  const int64_t group = q.size(1) / kv_heads;
+  const int64_t size = q.size(2);
+  int64_t room = 0;
+  for (const AttentionSegment& s : segments) {
+    room = std::max(room, loops::gradient_room(s.query_end - s.query_begin, s.key_end - s.key_begin,
+                                               group, size));
+  }
+  const auto heads = [&](const at::Tensor& x, int64_t row, int64_t head) {
+    return loops::Heads<Number>{.data = numbers<Number>(x) + row * x.stride(0) + head * x.stride(1),
+                                .row_stride = x.stride(0),
+                                .head_stride = x.stride(1)};
+  };
+  const auto rows = [&](const at::Tensor& x, int64_t row, int64_t head) {
+    return loops::Rows<Number>{.data = numbers<Number>(x) + row * x.stride(0) + head * x.stride(1),
+                               .stride = x.stride(0)};
+  };
+  auto* d_q = mutable_numbers<Number>(result[0]);
+  auto* d_k = mutable_numbers<Number>(result[1]);
+  auto* d_v = mutable_numbers<Number>(result[2]);
+  for_each_task(std::ssize(segments) * kv_heads, room * static_cast<int64_t>(sizeof(float)),
+                [&](int64_t task, void* scratch) {
+                  const AttentionSegment& own = segments[static_cast<std::size_t>(task / kv_heads)];
+                  const int64_t head = task % kv_heads;
+                  const int64_t d_key = (own.key_begin * kv_heads + head) * size;
+                  loops::run(
+                      loops::AttentionGradient<Number>{
+                          .q = heads(q, own.query_begin, head * group),
+                          .k = rows(k, own.key_begin, head),
+                          .v = rows(v, own.key_begin, head),
+                          .gradient = heads(gradient, own.query_begin, head * group),
+                          .queries = own.query_end - own.query_begin,
+                          .keys = own.key_end - own.key_begin,
+                          .group = group,
+                          .size = size,
+                          .scale = static_cast<float>(options.scale),
+                          .causal = options.causal,
+                          .d_q = d_q + (own.query_begin * q.size(1) + head * group) * size,
+                          .d_k = d_k + d_key,
+                          .d_v = d_v + d_key,
+                          .q_stride = q.size(1) * size,
+                          .kv_stride = kv_heads * size},
+                      static_cast<float*>(scratch));
+                });
+}
+
 struct AttentionFunction : Function<AttentionFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
                             const at::Tensor& v, const std::vector<AttentionSegment>& segments,
@@ -298,6 +363,20 @@ struct AttentionFunction : Function<AttentionFunction> {
     const at::Tensor gradient = gradients[0].view(saved[0].sizes());
     variable_list result(5);
     for (std::size_t i = 0; i < 3; ++i) result[i] = at::zeros(saved[i].sizes(), saved[i].options());
+    const bool loops_read =
+        readable(saved[0]) && readable(saved[1]) && readable(saved[2]) && readable(gradient) &&
+        gradient.is_cpu() &&
+        (gradient.scalar_type() == at::kFloat || gradient.scalar_type() == at::kBFloat16);
+    if (loops_read) {
+      const auto rest = std::ranges::stable_partition(segments, is_short);
+      const std::span<const AttentionSegment> own(segments.begin(), rest.begin());
+      if (!own.empty()) {
+        with_number(gradient, [&]<typename Number>(Number) {
+          add_short<Number>(own, saved, gradient, options, result);
+        });
+      }
+      segments.erase(segments.begin(), rest.begin());
+    }
     for (const SegmentGroup& group : groups_of(segments, options.causal)) {
       add_group(group, saved, gradient, options, result);
     }
