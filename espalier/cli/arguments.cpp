@@ -59,6 +59,7 @@ CLI::Validator number() {
 }
 
 constexpr std::uint64_t kMany = 1 << 20;
+constexpr std::uint64_t kMostWorkers = 1024;
 
 constexpr double kMostBytes = 1e15;
 /// Upper case: 5gb means the same, and a bare K is 1024, as in tar or dd.
@@ -478,6 +479,14 @@ void add_finetune(CLI::App& app, Arguments& chosen) {
       ->required()
       ->allow_extra_args(false);
   command.add_option("--val", arguments.validation, "the same, held out")->allow_extra_args(false);
+  command
+      .add_option("--questions", arguments.questions,
+                  "questions as eval asks them, held out: exact match")
+      ->allow_extra_args(false);
+  command
+      .add_option("--question-limit", arguments.question_limit,
+                  "questions a file, drawn with --seed (default: all)")
+      ->check(whole_number(1, kMany << 10));
   command.add_option("--image-root", arguments.image_root,
                      "what pictures' paths are relative to (default: their file)");
   add_objective(command, arguments);
@@ -492,8 +501,19 @@ void add_finetune(CLI::App& app, Arguments& chosen) {
   command
       .add_option("--pack-tokens", arguments.pack_tokens, "tokens that run together (default 4096)")
       ->check(whole_number(1, kMany << 10));
+  command
+      .add_option("--workers", arguments.workers,
+                  "packs that run at a time, a thread each: faster for models of a few million "
+                  "parameters (default 1: one pack on all threads)")
+      ->check(whole_number(1, kMostWorkers));
   add_bytes(command, "--memory", arguments.memory_bytes,
             "most memory of the whole program; layers run again as it asks");
+  command.add_option(
+      "--cache-vision", arguments.cache_vision,
+      "folder for what the frozen vision tower makes of each picture; runs may share "
+      "it");
+  add_bytes(command, "--cache-size", arguments.cache_bytes,
+            "most that folder may hold (default 10GiB)");
   command
       .add_option("--validate-every", arguments.validate_every, "steps (default: at the end alone)")
       ->check(whole_number(1, kMany << 10));
@@ -546,6 +566,10 @@ void check_finetune(const FinetuneArguments& arguments) {
   require(lora || !arguments.merge_to.empty(),
           "--train {} makes no adapter: give --merge-to for the checkpoint; {}", arguments.train,
           kHelp);
+  require(!arguments.cache_bytes || !arguments.cache_vision.empty(),
+          "--cache-size belongs to --cache-vision; {}", kHelp);
+  require(!arguments.question_limit || !arguments.questions.empty(),
+          "--question-limit belongs to --questions; {}", kHelp);
   require(arguments.optimizer == "muon" || !arguments.muon_rate,
           "--muon-rate belongs to --optimizer muon; {}", kHelp);
 }
@@ -594,8 +618,11 @@ void add_eval(CLI::App& app, Arguments& chosen) {
       app, chosen, "eval", "ask a model questions with known answers, and count",
       "The same command again goes on with a run that was cut off.\n\n"
       "Examples:\n  espalier eval MODEL --questions test.jsonl --out run/eval\n"
-      "  espalier eval PRUNED --questions test.jsonl --out run/eval-25 --against run/eval");
+      "  espalier eval PRUNED --questions test.jsonl --out run/eval-25 --against run/eval\n"
+      "  espalier eval PRUNED --adapter run/adapter --questions test.jsonl --out run/eval-healed");
   add_model(command, arguments.model);
+  command.add_option("--adapter", arguments.adapter,
+                     "LoRA adapter of `espalier finetune` or PEFT, trained on MODEL");
   command
       .add_option("--questions", arguments.questions,
                   "JSONL file of questions and answers; repeat for several")

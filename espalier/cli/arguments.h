@@ -188,6 +188,8 @@ struct FinetuneArguments {
   std::filesystem::path model;
   std::vector<std::filesystem::path> data;
   std::vector<std::filesystem::path> validation;
+  std::vector<std::filesystem::path> questions;  ///< held out: exact match
+  std::optional<std::int64_t> question_limit;
   std::filesystem::path image_root;
   std::filesystem::path teacher;  ///< empty: none
   std::filesystem::path out;
@@ -223,7 +225,10 @@ struct FinetuneArguments {
   std::string long_samples = "drop";
   bool skip_bad = false;
   std::int64_t pack_tokens = 4096;
+  std::int64_t workers = 1;
   std::optional<std::uint64_t> memory_bytes;
+  std::filesystem::path cache_vision;  ///< empty: none
+  std::optional<std::uint64_t> cache_bytes;
   std::int64_t validate_every = 0;
   double save_every_seconds = 60.0;
   std::uint64_t seed = 0;
@@ -252,6 +257,7 @@ struct EvalArguments {
   std::uint64_t seed = 0;
   std::int64_t batch = 64;
   std::int64_t max_new_tokens = 64;
+  std::filesystem::path adapter;  ///< empty: none
   std::filesystem::path against;  ///< another evaluation's folder; empty: none
   bool shuffle_pictures = false;
   RunArguments run;

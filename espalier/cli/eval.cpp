@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -17,6 +16,7 @@
 #include "espalier/cli/session.h"
 #include "espalier/eval/evaluate.h"
 #include "espalier/eval/evaluation_folder.h"
+#include "espalier/train/adapter_files.h"
 
 namespace espalier {
 
@@ -37,31 +37,6 @@ std::string describe(const EvalArguments& arguments, const Session& session) {
                         {"dtype", session.model.dtype() == at::kFloat ? "float32" : "bfloat16"},
                         {"device", session.model.device().is_cpu() ? "cpu" : "cuda"}};
   return options.dump();
-}
-
-/// The questions of all files, one after another.
-struct AskedQuestions {
-  std::vector<Question> questions;
-  std::vector<std::size_t> ends;  ///< where each file's end, one a file
-};
-
-AskedQuestions read_all(const EvalArguments& arguments) {
-  AskedQuestions asked;
-  std::map<std::string, std::string> places;
-  for (std::size_t file = 0; file < arguments.questions.size(); ++file) {
-    std::vector<Question> questions = read_questions(arguments.questions[file]);
-    if (arguments.limit) {
-      questions = draw_questions(std::move(questions), *arguments.limit, arguments.seed, file);
-    }
-    for (Question& question : questions) {
-      const auto [first, fresh] = places.emplace(question.id, question.place);
-      require(fresh, "{}: the id {} stands at {} already", question.place, question.id,
-              first->second);
-      asked.questions.push_back(std::move(question));
-    }
-    asked.ends.push_back(asked.questions.size());
-  }
-  return asked;
 }
 
 std::optional<ScoredPlan> plan_of(const ModelDirectory& model) {
@@ -92,6 +67,14 @@ Scoreboard empty_scoreboard(const EvalArguments& arguments, const Session& sessi
     begin = ends[file];
   }
   return scoreboard;
+}
+
+/// Puts the adapter on the model, and tells its fingerprint; empty without one.
+std::string attach(const fs::path& folder, Session& session) {
+  if (folder.empty()) return "";
+  const Adapter adapter = read_adapter(folder);
+  attach_adapter(session.model, adapter, folder, fingerprint(session.directory));
+  return adapter.fingerprint;
 }
 
 // ---- another evaluation beside this one ----
@@ -252,9 +235,11 @@ void print_result(const Scoreboard& scoreboard, const std::vector<PairedComparis
 
 int run_eval(const EvalArguments& arguments) {
   const c10::InferenceMode inference;
-  AskedQuestions asked = read_all(arguments);  // the cheap and fallible part first
+  QuestionFiles asked = read_question_files(arguments.questions, arguments.limit,
+                                            arguments.seed);  // the cheap and fallible part first
   const auto other = read_other(arguments.against);
-  const Session session = open_session(arguments.model, arguments.run);
+  Session session = open_session(arguments.model, arguments.run);
+  const std::string adapter = attach(arguments.adapter, session);
   const AnsweringModel model{.model = session.model,
                              .tokenizer = session.tokenizer,
                              .preprocessor = session.preprocessor,
@@ -268,6 +253,11 @@ int run_eval(const EvalArguments& arguments) {
                          .seed = arguments.seed,
                          .on_progress = report});
   Scoreboard scoreboard = empty_scoreboard(arguments, session, prepared, asked.ends);
+  scoreboard.adapter_fingerprint = adapter;
+  const fs::path training = arguments.adapter / "training.json";
+  if (!adapter.empty() && path_exists(training)) {
+    scoreboard.training = read_scored_training(training);
+  }
   if (other) check_comparable(scoreboard, asked.questions, *other, arguments.against);
 
   EvaluationFolder folder(arguments.out, scoreboard, arguments.force);

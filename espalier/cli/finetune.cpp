@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -15,7 +16,9 @@
 #include "espalier/cli/output.h"
 #include "espalier/cli/progress_line.h"
 #include "espalier/cli/session.h"
+#include "espalier/data/questions.h"
 #include "espalier/data/training_set.h"
+#include "espalier/eval/evaluate.h"
 #include "espalier/train/adapter_files.h"
 #include "espalier/train/teacher.h"
 #include "espalier/train/trainer.h"
@@ -25,6 +28,8 @@ namespace espalier {
 namespace {
 
 using nlohmann::json;
+
+constexpr std::uint64_t kCacheBytes = std::uint64_t{10} << 30;
 
 /// Numbers that the command line takes, and no training can use.
 void check_numbers(const FinetuneArguments& arguments) {
@@ -170,10 +175,46 @@ json options_of(const FinetuneArguments& arguments, const TrainedModel& trained)
           {"normalize", arguments.normalize},
           {"max_length", arguments.max_length},
           {"pack_tokens", arguments.pack_tokens},
+          {"workers", arguments.workers},
           {"seed", arguments.seed},
           {"dtype", trained.model.dtype() == at::kFloat ? "float32" : "bfloat16"},
           {"device", trained.model.device().is_cpu() ? "cpu" : "cuda"}};
 }
+
+/// The held-out questions, opened, and how to ask them.
+class HeldOutQuestions {
+ public:
+  HeldOutQuestions(const Session& session, const FinetuneArguments& arguments)
+      : session_(session),
+        prepared_(prepare_questions(
+            answering(session.model),
+            read_question_files(arguments.questions, arguments.question_limit, arguments.seed)
+                .questions,
+            {.max_new_tokens = 64})) {}
+
+  [[nodiscard]] ExactMatch ask(const Qwen3VL& model) const {
+    const c10::NoGradGuard no_grad;
+    const Evaluation evaluation = evaluate(answering(model), prepared_);
+    const ScoreGroup& all = evaluation.groups.back();
+    return {.value = all.accuracy, .count = all.count};
+  }
+
+  [[nodiscard]] json to_json() const {
+    const std::size_t count = prepared_.questions.size();
+    return {{"fingerprint", fingerprint(prepared_, 0, count)}, {"count", count}};
+  }
+
+ private:
+  [[nodiscard]] AnsweringModel answering(const Qwen3VL& model) const {
+    return {.model = model,
+            .tokenizer = session_.tokenizer,
+            .preprocessor = session_.preprocessor,
+            .eos_token_ids = session_.generation.eos_token_ids};
+  }
+
+  const Session& session_;
+  PreparedQuestions prepared_;
+};
 
 std::string gib(std::uint64_t bytes) {
   return fmt::format("{:.2f} GiB", static_cast<double>(bytes) / (1 << 30));
@@ -282,6 +323,8 @@ int run_finetune(const FinetuneArguments& arguments) {
   if (!arguments.validation.empty()) {
     validation.emplace(read_set(arguments.validation, session, arguments));
   }
+  std::optional<HeldOutQuestions> questions;
+  if (!arguments.questions.empty()) questions.emplace(session, arguments);
   TrainedModel trained =
       make_trained_model(session.model, part, lora_of(arguments), arguments.seed);
   if (prepared.teacher) share_vision(*prepared.teacher, trained);
@@ -296,8 +339,19 @@ int run_finetune(const FinetuneArguments& arguments) {
                                            : json(nullptr)},
       {"data", to_json(set)},
       {"validation", validation ? to_json(*validation) : json(nullptr)},
+      {"questions", questions ? questions->to_json() : json(nullptr)},
       {"options", options_of(arguments, trained)}};
   check_merge_to(arguments, header, session.directory.folder);
+  std::optional<VisionCache> cache;
+  if (!arguments.cache_vision.empty()) {
+    require(
+        !part.vision && !part.projector,
+        "--cache-vision keeps what a frozen vision tower makes, but --train {} trains it; leave "
+        "one out",
+        arguments.train);
+    cache.emplace(arguments.cache_vision, arguments.cache_bytes.value_or(kCacheBytes),
+                  session.model);
+  }
   StepReporter reporter(arguments.quiet);
   TrainingOptions options{
       .optimizer = optimizer_of(arguments),
@@ -313,6 +367,7 @@ int run_finetune(const FinetuneArguments& arguments) {
       .objective = objective_of(arguments),
       .seed = arguments.seed,
       .pack_tokens = arguments.pack_tokens,
+      .workers = arguments.workers,
       .memory_bytes = arguments.memory_bytes,
       .validate_every = arguments.validate_every,
       .save_every_seconds = arguments.save_every_seconds,
@@ -330,12 +385,24 @@ int run_finetune(const FinetuneArguments& arguments) {
                           card_of(arguments, header, result, set), may_replace(arguments, header));
           }};
   if (!arguments.quiet) options.plan = tell_plan;
+  if (questions) {
+    options.exact_match = [&](const Qwen3VL& model) { return questions->ask(model); };
+  }
   const TrainingResult result = train({.trained = trained,
                                        .teacher = prepared.teacher ? &*prepared.teacher : nullptr,
                                        .preprocessor = session.preprocessor,
                                        .set = set,
-                                       .validation = validation ? &*validation : nullptr},
+                                       .validation = validation ? &*validation : nullptr,
+                                       .vision_cache = cache ? &*cache : nullptr},
                                       arguments.out, options);
+  if (cache && !arguments.quiet) {
+    const VisionCache::Counts counts = cache->counts();
+    fmt::print(stderr, "pictures' features: {} read, {} made{}\n", counts.read, counts.made,
+               counts.not_kept == 0
+                   ? ""
+                   : fmt::format(", {} of these not kept: --cache-size or the disk is full",
+                                 counts.not_kept));
+  }
   if (arguments.json) print_json(read_json(arguments.out / "training.json"));
   if (!arguments.quiet) {
     fmt::print(stderr, "{} steps in {}; peak memory {} of {} planned; in {}\n", result.steps,

@@ -98,6 +98,24 @@ std::vector<Question> draw_questions(std::vector<Question> questions, std::int64
   return drawn;
 }
 
+QuestionFiles read_question_files(const std::vector<std::filesystem::path>& files,
+                                  std::optional<std::int64_t> limit, std::uint64_t seed) {
+  QuestionFiles read;
+  std::map<std::string, std::string> places;
+  for (std::size_t file = 0; file < files.size(); ++file) {
+    std::vector<Question> questions = read_questions(files[file]);
+    if (limit) questions = draw_questions(std::move(questions), *limit, seed, file);
+    for (Question& question : questions) {
+      const auto [first, fresh] = places.emplace(question.id, question.place);
+      require(fresh, "{}: the id {} stands at {} already", question.place, question.id,
+              first->second);
+      read.questions.push_back(std::move(question));
+    }
+    read.ends.push_back(read.questions.size());
+  }
+  return read;
+}
+
 std::string_view without_outer_space(std::string_view text) {
   constexpr std::string_view kSpace = " \t\n\v\f\r";
   const std::size_t begin = text.find_first_not_of(kSpace);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +44,18 @@ std::vector<Question> read_questions(const std::filesystem::path& file);
 /// \param stream  tells the draws of several files with one seed apart
 std::vector<Question> draw_questions(std::vector<Question> questions, std::int64_t count,
                                      std::uint64_t seed, std::uint64_t stream);
+
+/// The questions of several files, one after another.
+struct QuestionFiles {
+  std::vector<Question> questions;
+  std::vector<std::size_t> ends;  ///< where each file's end, one a file
+};
+
+/// Reads several files, or so many questions of each, drawn with the seed.
+///
+/// \throws InputError as read_questions does, and for an id that stands in two files
+QuestionFiles read_question_files(const std::vector<std::filesystem::path>& files,
+                                  std::optional<std::int64_t> limit, std::uint64_t seed);
 
 /// The text without the white space (ASCII) at both ends.
 std::string_view without_outer_space(std::string_view text);

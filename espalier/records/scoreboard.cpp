@@ -43,6 +43,13 @@ json to_json(const ScoredPlan& plan) {
           {"removed", plan.removed}};
 }
 
+json to_json(const ScoredTraining& training) {
+  return {{"loss", training.loss},
+          {"control", training.control},
+          {"steps", training.steps},
+          {"batch", training.batch}};
+}
+
 json to_json(const ScoredQuestions& questions) {
   return {
       {"file", questions.file}, {"fingerprint", questions.fingerprint}, {"count", questions.count}};
@@ -55,6 +62,7 @@ json header_of(const Scoreboard& scoreboard) {
   json adapter;  // null
   if (!scoreboard.adapter_fingerprint.empty()) {
     adapter = {{"fingerprint", scoreboard.adapter_fingerprint}};
+    adapter["training"] = scoreboard.training ? to_json(*scoreboard.training) : json(nullptr);
   }
   return {{"schema", kSchema},
           {"kind", kKind},
@@ -166,6 +174,26 @@ std::vector<ScoredQuestions> read_scored_questions(const JsonObject& object) {
   return questions;
 }
 
+ScoredTraining training_of(const JsonObject& object) {
+  ScoredTraining training{.loss = object.string("loss"),
+                          .control = object.boolean("control"),
+                          .steps = object.integer("steps"),
+                          .batch = object.integer("batch")};
+  require(training.steps >= 1 && training.batch >= 1, "{}: wanted at least one step of one sample",
+          object.place());
+  return training;
+}
+
+void read_adapter_of(const JsonObject& object, Scoreboard& scoreboard) {
+  scoreboard.adapter_fingerprint = object.string("fingerprint");
+  if (object.has("training")) {
+    const JsonObject training = object.object("training");
+    scoreboard.training = training_of(training);
+    training.refuse_unread();
+  }
+  object.refuse_unread();
+}
+
 /// A file of the kind and schema that this version reads, whole.
 void check_head(const JsonObject& object) {
   const std::string kind = object.string("kind");
@@ -180,6 +208,19 @@ void check_head(const JsonObject& object) {
 }
 
 }  // namespace
+
+ScoredTraining read_scored_training(const std::filesystem::path& file) {
+  const json document = read_json(file);
+  const JsonObject object(document, file.string());
+  require(object.string("kind") == "training", "{}: this is no training's record", file.string());
+  require(object.boolean("complete"), "{}: this training has not ended; repeat its command",
+          file.string());
+  const JsonObject options = object.object("options");
+  return {.loss = options.string("loss"),
+          .control = options.boolean("control"),
+          .steps = object.object("results").integer("steps"),
+          .batch = options.integer("batch")};
+}
 
 const ScoreGroup& overall(const Scoreboard& scoreboard) {
   const auto group = std::ranges::find_if(
@@ -206,7 +247,7 @@ Scoreboard read_scoreboard(const std::filesystem::path& file) {
   check_head(object);
   Scoreboard scoreboard{.model = read_model_identity(object.object("model"))};
   if (object.has("plan")) scoreboard.plan = read_scored_plan(object.object("plan"));
-  if (object.has("adapter")) scoreboard.adapter_fingerprint = fingerprint_of(object, "adapter");
+  if (object.has("adapter")) read_adapter_of(object.object("adapter"), scoreboard);
   scoreboard.questions = read_scored_questions(object);
   scoreboard.level = object.number("level");
   require(scoreboard.level > 0.0 && scoreboard.level < 1.0,

@@ -46,11 +46,26 @@ struct ScoredPlan {
   bool operator==(const ScoredPlan&) const = default;
 };
 
+/// How the adapter was trained that a model answered with.
+struct ScoredTraining {
+  std::string loss;      ///< "sft", "kd" or "kd+hidden"
+  bool control = false;  ///< the unpruned model was trained, by the recipe that heals pruned ones
+  std::int64_t steps = 0;
+  std::int64_t batch = 0;  ///< samples a step
+  bool operator==(const ScoredTraining&) const = default;
+};
+
+/// What a training's record, `training.json` beside its adapter, says of it.
+///
+/// \throws InputError for a broken record, or one of a training that has not ended
+ScoredTraining read_scored_training(const std::filesystem::path& file);
+
 /// What `espalier eval` found, as `scoreboard.json`.
 struct Scoreboard {
   ModelIdentity model;
-  std::optional<ScoredPlan> plan;   ///< none: the model was not pruned by a plan
-  std::string adapter_fingerprint;  ///< empty: no adapter
+  std::optional<ScoredPlan> plan;          ///< none: the model was not pruned by a plan
+  std::string adapter_fingerprint;         ///< empty: no adapter
+  std::optional<ScoredTraining> training;  ///< of the adapter, where its record lies beside it
   std::vector<ScoredQuestions> questions;
   double level = 0.95;  ///< of the intervals
   /// Each domain (kind none) followed by its kinds, then all together (domain and kind none).

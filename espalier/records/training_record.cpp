@@ -37,6 +37,15 @@ void for_each_number(Step& step, const Visit& visit) {
   visit("peak_memory_bytes", step.peak_memory_bytes);
 }
 
+/// The same of those that a step may not have.
+template <typename Step, typename Visit>
+void for_each_optional(Step& step, const Visit& visit) {
+  visit("sample_mean_loss", step.sample_mean_loss);
+  visit("divergence", step.divergence);
+  visit("hidden_loss", step.hidden_loss);
+  visit("validation_loss", step.validation_loss);
+}
+
 /// A number that may be null, for one that is not finite.
 double number_of(const JsonObject& object, const char* key) {
   if (object.at(key).is_null()) return std::numeric_limits<double>::quiet_NaN();
@@ -67,8 +76,9 @@ TrainingStep step_of(std::string_view line, const std::string& place) {
                            .label_tokens = loss.integer("label_tokens")});
     loss.refuse_unread();
   }
-  step.sample_mean_loss = optional_number(row, object, "sample_mean_loss");
-  step.validation_loss = optional_number(row, object, "validation_loss");
+  for_each_optional(step, [&](const char* key, std::optional<double>& value) {
+    value = optional_number(row, object, key);
+  });
   if (object.has("exact_match")) {
     const JsonObject match = object.object("exact_match");
     step.exact_match = {.value = number_of(match, "value"), .count = match.integer("count")};
@@ -116,8 +126,9 @@ std::string to_line(const TrainingStep& step) {
     row["losses"].push_back(
         {{"name", loss.name}, {"loss", loss.loss}, {"label_tokens", loss.label_tokens}});
   }
-  if (step.sample_mean_loss) row["sample_mean_loss"] = *step.sample_mean_loss;
-  if (step.validation_loss) row["validation_loss"] = *step.validation_loss;
+  for_each_optional(step, [&](const char* key, const std::optional<double>& value) {
+    if (value) row[key] = *value;
+  });
   if (step.exact_match) {
     row["exact_match"] = {{"value", step.exact_match->value}, {"count", step.exact_match->count}};
   }

@@ -35,6 +35,12 @@ struct TrainingStep {
   std::vector<SourceLoss> losses;  ///< the same by source, of those sources that the step has
   /// Mean over the step's samples of each sample's own mean; another definition of "the loss".
   std::optional<double> sample_mean_loss;
+  /// Mean over all label tokens of the divergence from the teacher, in nats; none without a
+  /// teacher.
+  std::optional<double> divergence;
+  /// Mean over all tokens of the hidden states' relative squared distance from the teacher's,
+  /// summed over gaps; none where it is not learned.
+  std::optional<double> hidden_loss;
   double learning_rate = 0.0;
   double gradient_norm = 0.0;     ///< before clipping
   double clip_coefficient = 1.0;  ///< what the gradient was multiplied by; 1: not clipped

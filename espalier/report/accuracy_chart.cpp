@@ -51,7 +51,11 @@ const std::string& base_of(const Scoreboard& scoreboard) {
 std::string manner_of(const Scoreboard& scoreboard) {
   const auto options = parse_json(scoreboard.options, "the scoreboard's options");
   std::string manner;
-  if (!scoreboard.adapter_fingerprint.empty()) manner += ", with adapter";
+  if (scoreboard.training) {
+    manner += ", healed by " + scoreboard.training->loss;
+  } else if (!scoreboard.adapter_fingerprint.empty()) {
+    manner += ", with adapter";
+  }
   if (options.value("shuffle_pictures", false)) manner += ", pictures shuffled";
   return manner;
 }

@@ -181,6 +181,8 @@ PageSection pruned_section(const RunRecords& run) {
 PageSection scored_section(const RunRecords& run, const std::vector<DrawnFigure>& figures) {
   std::string html = html_scroll(to_html(score_table(run.scoreboards)));
   html += figures_html(figures, "accuracy");
+  const Table controls = control_table(run.scoreboards);
+  if (!controls.rows.empty()) html += html_scroll(to_html(controls));
   html +=
       html_details("By kind of question", html_scroll(to_html(score_group_table(run.scoreboards))));
   return {.id = "scored", .title = "What the models can do", .html = html};
@@ -337,6 +339,8 @@ std::vector<Table> tables_of(const RunRecords& run) {
   if (!run.scoreboards.empty()) {
     tables.push_back(score_table(run.scoreboards));
     tables.push_back(score_group_table(run.scoreboards));
+    Table controls = control_table(run.scoreboards);
+    if (!controls.rows.empty()) tables.push_back(std::move(controls));
   }
   return tables;
 }

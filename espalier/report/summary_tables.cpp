@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "espalier/base/json.h"
@@ -33,6 +35,42 @@ double saved(const BeforeAfter& quantity) {
 std::string with_interval(const ScoreGroup& group) {
   return fmt::format("{:.2f} ({:.1f}–{:.1f})", 100.0 * group.accuracy, 100.0 * group.low,
                      100.0 * group.high);
+}
+
+/// How the adapter that a model answered with was trained, in words; empty without one.
+std::string trained_by(const Scoreboard& scoreboard) {
+  if (scoreboard.adapter_fingerprint.empty()) return "";
+  if (!scoreboard.training) return "an adapter";
+  const ScoredTraining& training = *scoreboard.training;
+  return fmt::format("{}{}, {} steps of {}", training.loss, scoreboard.plan ? "" : " (control)",
+                     training.steps, training.batch);
+}
+
+/// The evaluation of a control's model without its adapter, over the same questions.
+const Scoreboard* untrained(const std::vector<NamedScoreboard>& scoreboards,
+                            const Scoreboard& control) {
+  const auto found = std::ranges::find_if(scoreboards, [&](const NamedScoreboard& one) {
+    return one.scoreboard.adapter_fingerprint.empty() && !one.scoreboard.plan &&
+           one.scoreboard.model == control.model && one.scoreboard.questions == control.questions &&
+           one.scoreboard.options == control.options;
+  });
+  return found == scoreboards.end() ? nullptr : &found->scoreboard;
+}
+
+/// A difference of two shares with its interval.
+struct Difference {
+  double value;
+  double low;
+  double high;
+};
+
+/// Newcombe (1998), method 10: from the two shares' Wilson intervals, as if other questions had
+/// been asked: wider than a paired interval.
+Difference difference_of(const ScoreGroup& first, const ScoreGroup& second) {
+  const double value = first.accuracy - second.accuracy;
+  return {.value = value,
+          .low = value - std::hypot(first.accuracy - first.low, second.high - second.accuracy),
+          .high = value + std::hypot(first.high - first.accuracy, second.accuracy - second.low)};
 }
 
 }  // namespace
@@ -148,10 +186,43 @@ Table plan_table(const std::vector<NamedPlan>& plans, const std::string& model) 
   return table;
 }
 
+Table control_table(const std::vector<NamedScoreboard>& scoreboards) {
+  Table table{.name = "controls",
+              .caption = "What the healing recipe alone does to the unpruned model",
+              .columns = {{"recipe"},
+                          {"domain"},
+                          {"unpruned (%)", 2},
+                          {"after the recipe (%)", 2},
+                          {"difference (points)", 2},
+                          {"from", 2},
+                          {"to", 2},
+                          {"verdict"}}};
+  for (const auto& [name, control] : scoreboards) {
+    if (control.plan || !control.training) continue;
+    const Scoreboard* before = untrained(scoreboards, control);
+    if (before == nullptr) continue;
+    for (const std::string& domain : scored_domains({{name, control}})) {
+      const ScoreGroup* after_group = domain_group(control, domain);
+      const ScoreGroup* before_group = domain_group(*before, domain);
+      if (after_group == nullptr || before_group == nullptr) continue;
+      const Difference difference = difference_of(*after_group, *before_group);
+      table.rows.push_back({trained_by(control), domain, 100.0 * before_group->accuracy,
+                            100.0 * after_group->accuracy, 100.0 * difference.value,
+                            100.0 * difference.low, 100.0 * difference.high,
+                            difference.high < 0.0  ? "the recipe hurts"
+                            : difference.low > 0.0 ? "the recipe helps"
+                                                   : "no difference seen"});
+    }
+  }
+  return table;
+}
+
 Table score_table(const std::vector<NamedScoreboard>& scoreboards) {
-  Table table{.name = "accuracies",
-              .caption = "Right answers in percent, with Wilson intervals of 95 %",
-              .columns = {{"evaluation"}, {"criterion"}, {"layers removed"}, {"questions"}}};
+  Table table{
+      .name = "accuracies",
+      .caption = "Right answers in percent, with Wilson intervals of 95 %",
+      .columns = {
+          {"evaluation"}, {"criterion"}, {"layers removed"}, {"trained by"}, {"questions"}}};
   const auto domains = scored_domains(scoreboards);
   for (const std::string& domain : domains) table.columns.push_back({domain});
   table.columns.push_back({"all domains"});
@@ -159,7 +230,8 @@ Table score_table(const std::vector<NamedScoreboard>& scoreboards) {
     const ScoreGroup& all = overall(scoreboard);
     const auto& plan = scoreboard.plan;
     std::vector<Cell> row = {name, plan ? Cell(plan->criterion) : Cell(),
-                             plan ? plan->removed : std::int64_t{0}, all.count};
+                             plan ? plan->removed : std::int64_t{0}, trained_by(scoreboard),
+                             all.count};
     for (const std::string& domain : domains) {
       const ScoreGroup* group = domain_group(scoreboard, domain);
       row.push_back(group == nullptr ? Cell() : Cell(with_interval(*group)));

@@ -32,7 +32,14 @@ Table alpha_table(const std::vector<AlphaDiagram>& diagrams, std::size_t number)
 /// \param model  fingerprint of the model that was probed or ranked; empty where there is none
 Table plan_table(const std::vector<NamedPlan>& plans, const std::string& model);
 
-/// One row a scoreboard: layers removed, and each domain's accuracy in percent with its interval.
+/// One row a domain of each control: the unpruned model before and after the recipe that heals,
+/// with the difference's interval of 95 % (Newcombe's, of two Wilson intervals). A control is an
+/// evaluation of an unpruned model with a trained adapter; without the same model's own evaluation
+/// over the same questions it has no row.
+Table control_table(const std::vector<NamedScoreboard>& scoreboards);
+
+/// One row a scoreboard: layers removed, how it was trained, and each domain's accuracy in percent
+/// with its interval.
 Table score_table(const std::vector<NamedScoreboard>& scoreboards);
 
 /// One row for each group of each scoreboard, in numbers.

@@ -14,6 +14,7 @@
 
 #include "espalier/base/error.h"
 #include "espalier/base/files.h"
+#include "espalier/base/hash.h"
 #include "espalier/base/json.h"
 #include "espalier/base/random.h"
 #include "espalier/base/safetensors.h"
@@ -223,6 +224,9 @@ Adapter read_adapter(const fs::path& folder) {
   adapter.options.targets.assign(targets.begin(), targets.end());
   const auto note = file.metadata().find(kBaseNote);
   if (note != file.metadata().end()) adapter.base_fingerprint = note->second;
+  Sha256 hash;
+  for (const char* part : {kConfigName, kWeightsName}) hash.update(read_file(folder / part));
+  adapter.fingerprint = hash.finish();
   return adapter;
 }
 

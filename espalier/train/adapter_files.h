@@ -18,6 +18,7 @@ struct Adapter {
   double scale = 0.0;  ///< alpha / r, or alpha / sqrt(r) for a rank-stabilized one
   std::map<std::string, at::Tensor> tensors;  ///< float32, by "{product}.lora_A.weight" and _B
   std::string base_fingerprint;               ///< of the model it was trained on; empty: not known
+  std::string fingerprint;  ///< SHA-256 over its configuration and its weights' file
 };
 
 /// Reads an adapter directory. The keys of an adapter that was trained on the bare text model

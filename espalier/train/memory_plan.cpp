@@ -38,30 +38,31 @@ std::int64_t kept_numbers(const TextConfig& config, const TrainedModel& trained)
 }  // namespace
 
 MemoryPlan plan_memory(const TrainedModel& trained, const PackSize& pack,
-                       std::uint64_t weight_bytes, std::uint64_t budget) {
+                       const MemoryNeeds& needs) {
   const TextConfig& text = trained.model.config.text;
   const VisionConfig& vision = trained.model.config.vision;
   const auto size = static_cast<double>(at::elementSize(trained.model.dtype()));
-  const auto tokens = static_cast<double>(pack.tokens);
+  const auto workers = static_cast<double>(needs.workers);
+  const double tokens = workers * static_cast<double>(pack.tokens);
   const auto numbers = static_cast<double>(trained.parameters.values.numel());
   const std::int64_t all = std::ssize(trained.model.language_model.layers);
 
-  MemoryPlan plan{.weights = weight_bytes, .program = kProgramBytes};
-  plan.trained = bytes(numbers * (size == 4.0 ? 16.0 : 16.0 + size));
+  MemoryPlan plan{.weights = needs.weight_bytes, .program = kProgramBytes};
+  plan.trained = bytes(numbers * (16.0 + (size == 4.0 ? 0.0 : size) + 4.0 * (workers - 1.0)));
   plan.trained_layers = all - std::min(all, trained.lowest_layer());
   const double rows = std::min(static_cast<double>(pack.label_tokens),
                                16.0 * (1 << 20) / static_cast<double>(text.vocab_size));
-  plan.head = bytes(rows * static_cast<double>(text.vocab_size) * 16.0);
+  plan.head = bytes(workers * rows * static_cast<double>(text.vocab_size) * 16.0);
   const double vision_numbers =
       static_cast<double>(8 * vision.hidden_size + 2 * vision.intermediate_size);
   const bool trains_vision = trained.part.vision || trained.part.projector;
-  plan.vision = bytes(static_cast<double>(pack.patches) * vision_numbers * size *
+  plan.vision = bytes(workers * static_cast<double>(pack.patches) * vision_numbers * size *
                       (trains_vision ? static_cast<double>(vision.depth) : 2.0));
   const double input = tokens * static_cast<double>(text.hidden_size) * size;
   const double graph = kSlack * tokens * size * static_cast<double>(kept_numbers(text, trained));
   // One layer's graph and its gradients stand whatever is kept.
   const double least = 2.0 * graph + input * static_cast<double>(plan.trained_layers);
-  const double room = static_cast<double>(budget) - static_cast<double>(plan.total()) - least;
+  const double room = static_cast<double>(needs.budget) - static_cast<double>(plan.total()) - least;
   plan.kept_layers = std::clamp<std::int64_t>(
       static_cast<std::int64_t>(std::max(0.0, room) / graph), 0, plan.trained_layers);
   plan.layers = bytes(least + graph * static_cast<double>(plan.kept_layers));

@@ -30,13 +30,18 @@ struct PackSize {
   std::int64_t patches = 0;
 };
 
+/// What else decides the memory of a training.
+struct MemoryNeeds {
+  std::uint64_t weight_bytes = 0;  ///< of the mapped weights, the teacher's too
+  std::int64_t workers = 1;        ///< packs that run at a time
+  std::uint64_t budget = 0;        ///< of the whole process; layers run again as it asks
+};
+
 /// Plans the memory: layers keep what their backward needs as far as the budget goes, the others
 /// keep their input and run again.
 ///
-/// \param weight_bytes  of the mapped weights, the teacher's too
-/// \param budget        of the whole process; layers run again as it asks
-MemoryPlan plan_memory(const TrainedModel& trained, const PackSize& pack,
-                       std::uint64_t weight_bytes, std::uint64_t budget);
+/// \param pack  the largest
+MemoryPlan plan_memory(const TrainedModel& trained, const PackSize& pack, const MemoryNeeds& needs);
 
 /// The largest amount of memory that this process has had so far, in bytes.
 std::int64_t peak_resident_bytes();

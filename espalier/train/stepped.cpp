@@ -21,7 +21,9 @@ namespace {
 /// Leaves of one small graph: what they were made of, and where their gradients go.
 class Leaves {
  public:
-  explicit Leaves(const Parameters& parameters) : parameters_(parameters) {}
+  /// \param gradients  the flat buffer that gradients are added to
+  Leaves(const Parameters& parameters, at::Tensor gradients)
+      : parameters_(parameters), gradients_(std::move(gradients)) {}
 
   /// Makes a leaf of a tensor if it is trained.
   void take(const std::string& name, at::Tensor& tensor) {
@@ -50,11 +52,12 @@ class Leaves {
 
   void add(const ParameterSlot& slot, const at::Tensor& gradient) const {
     if (!gradient.defined()) return;
-    Parameters::view(parameters_.gradients, slot).add_(gradient.view(slot.shape));
+    Parameters::view(gradients_, slot).add_(gradient.view(slot.shape));
   }
 
  private:
   const Parameters& parameters_;
+  at::Tensor gradients_;
   std::vector<at::Tensor> tensors_;
   std::vector<const ParameterSlot*> slots_;
 };
@@ -90,7 +93,8 @@ class PackRun {
         objective_(objective),
         options_(options),
         lowest_(options.backward ? trained.lowest_layer() : layers()),
-        vision_leaves_(trained.parameters) {}
+        gradients_(options.gradients.defined() ? options.gradients : trained.parameters.gradients),
+        vision_leaves_(no_leaves()) {}
 
   PackLoss run() {
     encode_pictures();
@@ -192,7 +196,7 @@ class PackRun {
   /// Runs a layer and keeps the graph.
   [[nodiscard]] LayerGraph graph_of(std::int64_t layer, const at::Tensor& input) const {
     const c10::AutoGradMode grad(true);
-    LayerGraph graph{.leaves = Leaves(trained_.parameters), .input = input.detach(), .output = {}};
+    LayerGraph graph{.leaves = no_leaves(), .input = input.detach(), .output = {}};
     const DecoderLayer weights = layer_of(layer, graph.leaves);
     if (layer > lowest_ || trained_.trains_inputs()) graph.input.requires_grad_();
     graph.output = forward_layer(weights, context(), graph.input, nullptr).output;
@@ -225,7 +229,7 @@ class PackRun {
       const auto& weights = model_.language_model.layers[static_cast<std::size_t>(layer)];
       return forward_layer(weights, context(), hidden_, nullptr).output;
     }
-    Leaves unused(trained_.parameters);
+    Leaves unused = no_leaves();
     return forward_layer(layer_of(layer, unused), context(), hidden_, nullptr).output;
   }
 
@@ -241,7 +245,7 @@ class PackRun {
   /// The loss under the head; the gradient of the last layer's output.
   at::Tensor head() {
     const bool trains_head = options_.backward && trained_.part.embedding;
-    Leaves norm_leaves(trained_.parameters);
+    Leaves norm_leaves = no_leaves();
     at::Tensor norm = model_.language_model.norm;
     at::Tensor rows = hidden_.index_select(0, pack_.label_rows);
     at::Tensor normalized;
@@ -327,9 +331,11 @@ class PackRun {
     }
     if (!trained_.part.embedding) return;
     const ParameterSlot* slot = trained_.parameters.find(embedding_name());
-    Parameters::view(trained_.parameters.gradients, *slot)
+    Parameters::view(gradients_, *slot)
         .index_add_(0, pack_.input.input_ids.to(gradient.device()), gradient.to(at::kFloat));
   }
+
+  [[nodiscard]] Leaves no_leaves() const { return {trained_.parameters, gradients_}; }
 
   [[nodiscard]] static std::string embedding_name() {
     return fmt::format("{}.embed_tokens.weight", kDecoderName);
@@ -348,6 +354,7 @@ class PackRun {
   const Objective& objective_;
   const PackOptions& options_;
   std::int64_t lowest_;
+  at::Tensor gradients_;
   Leaves vision_leaves_;
   VisionFeatures features_;
   DecoderStart start_;

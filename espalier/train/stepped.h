@@ -50,6 +50,7 @@ struct PackOptions {
   /// alone and run again. All by default.
   std::int64_t kept_layers = INT64_MAX;
   const VisionFeatures* features = nullptr;  ///< of the pictures, where somebody has them already
+  at::Tensor gradients;  ///< where gradients are added; the trained model's own buffer if undefined
 };
 
 /// Losses of a pack's rows, without weights; and hidden states' losses.
@@ -62,7 +63,7 @@ struct PackLoss {
 };
 
 /// Runs a pack forward and, layer by layer, backward (training.md 1.5): no graph spans more than a
-/// layer. Gradients are added to the model's flat buffer. Frozen parts make none, and nothing runs
+/// layer. Gradients are added to a flat buffer. Frozen parts make none, and nothing runs
 /// backward below the lowest part that is trained.
 PackLoss run_pack(const TrainedModel& trained, const Teacher* teacher, const Pack& pack,
                   const Objective& objective, const PackOptions& options = {});

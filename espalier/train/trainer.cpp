@@ -2,7 +2,9 @@
 #include "espalier/train/trainer.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <chrono>
@@ -10,10 +12,12 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
 #include "espalier/base/error.h"
+#include "espalier/base/parallel.h"
 #include "espalier/data/packing.h"
 #include "espalier/data/prefetch.h"
 #include "espalier/data/sample_order.h"
@@ -41,6 +45,8 @@ struct StepSums {
   double total = 0.0;  ///< what the gradient is of
   double cross_entropy = 0.0;
   double sample_means = 0.0;
+  double divergence = 0.0;
+  double hidden = 0.0;
   std::vector<double> by_source;
   std::vector<std::int64_t> rows_by_source;
 };
@@ -86,6 +92,28 @@ std::vector<std::vector<std::size_t>> packs_of(const TrainingSet& set,
   return packs;
 }
 
+/// While it lives, what this thread computes stays on this thread.
+class OneThread {
+ public:
+  OneThread() {
+    at::internal::lazy_init_num_threads();  // else the thread's first loop sets it again
+    before_ = omp_get_max_threads();
+    omp_set_num_threads(1);
+  }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+  ~OneThread() { omp_set_num_threads(before_); }
+
+ private:
+  int before_;
+};
+
+/// A pack's samples with their decoded pictures.
+struct DecodedPack {
+  std::vector<const TrainingSample*> samples;
+  std::vector<std::vector<Image>> images;
+};
+
 /// The packs of one step or of a validation, with their pictures decoded ahead.
 class PackSource {
  public:
@@ -101,16 +129,20 @@ class PackSource {
   }
 
   /// The next pack that was asked for.
-  PackedSamples next(const std::vector<std::size_t>& samples, const StepCounts& counts) {
+  DecodedPack next(const std::vector<std::size_t>& samples) {
     const auto begin = Clock::now();
-    std::vector<const TrainingSample*> planned;
-    std::vector<std::vector<Image>> images;
+    DecodedPack decoded;
     for (const std::size_t i : samples) {
-      planned.push_back(&set_.samples[i]);
-      images.push_back(prefetcher_.next());
+      decoded.samples.push_back(&set_.samples[i]);
+      decoded.images.push_back(prefetcher_.next());
     }
     wait_seconds_ += seconds_since(begin);
-    return pack_together(planned, std::move(images),
+    return decoded;
+  }
+
+  /// What the model reads of a pack; from any thread.
+  [[nodiscard]] PackedSamples pack(DecodedPack decoded, const StepCounts& counts) const {
+    return pack_together(decoded.samples, std::move(decoded.images),
                          {.normalizer = options_.normalizer,
                           .samples = counts.samples,
                           .label_tokens = counts.label_tokens,
@@ -132,6 +164,8 @@ class PackSource {
 void add(const TrainingSet& set, const std::vector<std::size_t>& samples,
          const PackedSamples& packed, const PackLoss& loss, StepSums& sums) {
   sums.total += loss.total;
+  sums.hidden += loss.hidden;
+  if (loss.divergence.defined()) sums.divergence += loss.divergence.sum().item<double>();
   const auto* rows = loss.cross_entropy.const_data_ptr<float>();
   for (std::size_t s = 0; s < samples.size(); ++s) {
     const std::int64_t count = packed.rows_of_sample[s];
@@ -163,7 +197,12 @@ class Run {
         steps_(options.steps.value_or(steps_of(order_.count, order_.batch, options.epochs))),
         folder_(out, options.header, options.force),
         state_(make_optimizer_state(inputs.trained.parameters)),
-        source_(inputs, inputs.set, options) {}
+        buffers_(static_cast<std::size_t>(options.workers - 1)),
+        source_(inputs, inputs.set, options) {
+    for (at::Tensor& buffer : buffers_) {
+      buffer = at::zeros_like(inputs.trained.parameters.gradients);
+    }
+  }
 
   TrainingResult run() {
     first_ = folder_.resume(inputs_.trained.parameters, state_);
@@ -227,7 +266,9 @@ class Run {
       }
     }
     const std::uint64_t budget = options_.memory_bytes.value_or(machine_bytes() / 10 * 9);
-    return plan_memory(inputs_.trained, largest, weight_bytes(), budget);
+    return plan_memory(
+        inputs_.trained, largest,
+        {.weight_bytes = weight_bytes(), .workers = options_.workers, .budget = budget});
   }
 
   [[nodiscard]] std::uint64_t weight_bytes() const {
@@ -241,14 +282,7 @@ class Run {
     const auto& [samples, packs] = planned;
     const StepCounts counts = count(inputs_.set, samples.samples);
     StepSums sums = empty_sums();
-    for (std::size_t p = 0; p < packs.size(); ++p) {
-      PackedSamples packed = source_.next(packs[p], counts);
-      packed.pack.dropout_seed = mix_seed(
-          {options_.seed, static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(p)});
-      const PackLoss loss = run_pack(inputs_.trained, inputs_.teacher, packed.pack,
-                                     options_.objective, {.kept_layers = result_.plan.kept_layers});
-      add(inputs_.set, packs[p], packed, loss, sums);
-    }
+    for (std::size_t p = 0; p < packs.size();) p += run_packs(step, p, packs, counts, sums);
     // A cosine down to the peak itself is constant.
     const double schedule =
         cosine_schedule(step, steps_, warmup_steps(), options_.constant ? 1.0 : options_.floor);
@@ -266,6 +300,54 @@ class Run {
     if (is_validated(step)) validate(record);
     tell(record);
     if (step + 1 < steps_ && seconds_since(saved_) >= options_.save_every_seconds) save();
+  }
+
+  /// Runs as many packs as there are workers, from pack `first`, and tells how many those were. The
+  /// gradients are summed in the packs' order: the result depends on the number of workers alone.
+  std::size_t run_packs(std::int64_t step, std::size_t first,
+                        const std::vector<std::vector<std::size_t>>& packs,
+                        const StepCounts& counts, StepSums& sums) {
+    const std::size_t together =
+        std::min(packs.size() - first, static_cast<std::size_t>(options_.workers));
+    std::vector<DecodedPack> decoded;
+    for (std::size_t i = 0; i < together; ++i) decoded.push_back(source_.next(packs[first + i]));
+    std::vector<PackedSamples> packed(together);
+    std::vector<PackLoss> losses(together);
+    const auto run = [&](std::size_t i) {
+      packed[i] = source_.pack(std::move(decoded[i]), counts);
+      packed[i].pack.dropout_seed = mix_seed(
+          {options_.seed, static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(first + i)});
+      const auto features = kept_features(packed[i].pack.input);
+      losses[i] = run_pack(inputs_.trained, inputs_.teacher, packed[i].pack, options_.objective,
+                           {.kept_layers = result_.plan.kept_layers,
+                            .features = features ? &*features : nullptr,
+                            .gradients = buffer(i)});
+    };
+    if (options_.workers == 1) {
+      run(0);
+    } else {
+      in_parallel(together, together, [&](std::size_t, std::size_t i) {
+        const OneThread one;
+        run(i);
+      });
+      for (std::size_t i = 1; i < together; ++i) buffer(0).add_(buffers_[i - 1]);
+      for (std::size_t i = 1; i < together; ++i) buffers_[i - 1].zero_();
+    }
+    for (std::size_t i = 0; i < together; ++i) {
+      add(inputs_.set, packs[first + i], packed[i], losses[i], sums);
+    }
+    return together;
+  }
+
+  /// What the cache says of a pack's pictures; nothing without one, or without pictures.
+  [[nodiscard]] std::optional<VisionFeatures> kept_features(const ModelInput& input) const {
+    if (inputs_.vision_cache == nullptr || !input.pixel_values.defined()) return std::nullopt;
+    return inputs_.vision_cache->features(inputs_.trained.model, input);
+  }
+
+  /// Where the gradients of the i-th of the packs that run together are added.
+  [[nodiscard]] const at::Tensor& buffer(std::size_t i) const {
+    return i == 0 ? inputs_.trained.parameters.gradients : buffers_[i - 1];
   }
 
   [[nodiscard]] StepSums empty_sums() const {
@@ -305,6 +387,12 @@ class Run {
         .tokens = counts.tokens,
         .visual_tokens = counts.visual_tokens,
         .label_tokens = counts.label_tokens};
+    if (inputs_.teacher != nullptr) {
+      record.divergence = sums.divergence / static_cast<double>(counts.label_tokens);
+      if (options_.objective.hidden_weight > 0.0) {
+        record.hidden_loss = sums.hidden / static_cast<double>(counts.tokens);
+      }
+    }
     for (std::size_t source = 0; source < sums.by_source.size(); ++source) {
       const std::int64_t rows = sums.rows_by_source[source];
       if (rows == 0) continue;
@@ -347,9 +435,11 @@ class Run {
     source.ask(packs);
     double sum = 0.0;
     for (const auto& samples : packs) {
-      const PackedSamples packed = source.next(samples, counts);
+      const PackedSamples packed = source.pack(source.next(samples), counts);
+      const auto features = kept_features(packed.pack.input);
       const PackLoss loss =
-          run_pack(inputs_.trained, nullptr, packed.pack, {}, {.backward = false});
+          run_pack(inputs_.trained, nullptr, packed.pack, {},
+                   {.backward = false, .features = features ? &*features : nullptr});
       sum += loss.cross_entropy.sum().item<double>();
     }
     return sum / static_cast<double>(counts.label_tokens);
@@ -372,6 +462,8 @@ class Run {
     for (const SourceLoss& source : record.losses) {
       curve(fmt::format("train/loss/{}", source.name), source.loss);
     }
+    if (record.divergence) curve("train/divergence", *record.divergence);
+    if (record.hidden_loss) curve("train/hidden_loss", *record.hidden_loss);
     curve("train/learning_rate", record.learning_rate);
     curve("train/gradient_norm", record.gradient_norm);
     curve("speed/tokens_per_second", record.tokens_per_second);
@@ -417,6 +509,7 @@ class Run {
   std::int64_t steps_;
   TrainingFolder folder_;
   OptimizerState state_;
+  std::vector<at::Tensor> buffers_;  ///< gradients of the packs that run beside the first
   PackSource source_;
   std::int64_t first_ = 0;  ///< steps that a former run did
   std::unique_ptr<TrainingLog> log_;

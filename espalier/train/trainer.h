@@ -15,6 +15,7 @@
 #include "espalier/train/optimizer.h"
 #include "espalier/train/stepped.h"
 #include "espalier/train/trained_model.h"
+#include "espalier/train/vision_cache.h"
 
 namespace espalier {
 
@@ -25,6 +26,7 @@ struct TrainingInputs {
   const PreprocessorConfig& preprocessor;
   const TrainingSet& set;
   const TrainingSet* validation = nullptr;
+  VisionCache* vision_cache = nullptr;  ///< of a tower that is not trained
 };
 
 /// How a training went.
@@ -54,6 +56,10 @@ struct TrainingOptions {
   Objective objective;
   std::uint64_t seed = 0;  ///< of the samples' order and of dropout
   std::int64_t pack_tokens = 4096;
+  /// How many packs run at a time, each on one thread with a gradient of its own. More than one is
+  /// faster where the products are small: threads then wait for one another once a step, not twice
+  /// a product. 1: one pack on all threads.
+  std::int64_t workers = 1;
   std::optional<std::uint64_t> memory_bytes;  ///< by default nine tenths of the machine's
   std::int64_t validate_every = 0;            ///< steps; 0: at the end alone
   double save_every_seconds = 60.0;           ///< how much work a kill may cost

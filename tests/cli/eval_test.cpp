@@ -223,6 +223,47 @@ TEST_F(EvalCommand, TakesAPlanAndSaysHowItsModelWasPruned) {
   EXPECT_FALSE(base.plan.has_value());
 }
 
+/// A model with its adapter, and what it was merged to, are one model.
+TEST_F(EvalCommand, AnswersWithAnAdapterAsTheMergedModelDoes) {
+  std::string rows;
+  for (int i = 0; i < 4; ++i) {
+    rows += R"({"messages": [{"role": "user", "content": "Question )" + std::to_string(i) +
+            R"("}, {"role": "assistant", "content": "63"}]})"
+            "\n";
+  }
+  write_quickly(scratch_ / "train.jsonl", rows);
+  const CommandResult trained = test::run_espalier({"finetune",        model(),
+                                                    "--data",          scratch_ / "train.jsonl",
+                                                    "--batch",         "4",
+                                                    "--steps",         "20",
+                                                    "--learning-rate", "1e-2",
+                                                    "--lora-dropout",  "0",
+                                                    "--dtype",         "float32",
+                                                    "--threads",       "1",
+                                                    "--out",           scratch_ / "adapter",
+                                                    "--merge-to",      scratch_ / "merged",
+                                                    "--quiet"});
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  const std::vector<std::string> wide = {"--dtype", "float32", "--limit", "8"};
+  auto with_adapter = wide;
+  with_adapter.insert(with_adapter.end(), {"--adapter", scratch_ / "adapter"});
+  ASSERT_EQ(run("with", with_adapter).exit_code, 0);
+  ASSERT_EQ(run("without", wide).exit_code, 0);
+  auto merged = command("merged-eval");
+  merged[1] = scratch_ / "merged";
+  merged.insert(merged.end(), wide.begin(), wide.end());
+  ASSERT_EQ(test::run_espalier(merged).exit_code, 0);
+  const auto answers = [&](const char* out) {
+    return read_file(scratch_ / out / "predictions.jsonl");
+  };
+  EXPECT_EQ(answers("with"), answers("merged-eval"));
+  EXPECT_NE(answers("with"), answers("without"));
+  const Scoreboard scoreboard = read_scoreboard(scratch_ / "with/scoreboard.json");
+  EXPECT_EQ(scoreboard.adapter_fingerprint.size(), 64U);
+  EXPECT_EQ(scoreboard.training, (ScoredTraining{.loss = "sft", .steps = 20, .batch = 4}));
+  EXPECT_THAT(refused({"--adapter", scratch_ / "merged"}), HasSubstr("no adapter here"));
+}
+
 TEST_F(EvalCommand, ShufflesPictures) {
   ASSERT_EQ(run("plain").exit_code, 0);
   EXPECT_EQ(run("shuffled", {"--shuffle-pictures", "--against", scratch_ / "plain"}).exit_code, 2)

@@ -12,7 +12,9 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <thread>
 
 #include "espalier/base/files.h"
@@ -387,6 +389,121 @@ TEST_F(FinetuneCommand, ThreadsMemoryAndCadencesDoNotChangeABit) {
   EXPECT_FALSE(adapter("run") == adapter("third"));
 }
 
+/// Each worker sums the gradients of its own packs: what a pack adds to once, as an adapter, comes
+/// to the same bits; a tied embedding, to which its head and its input add, to the same but
+/// rounding.
+TEST_F(FinetuneCommand, SeveralWorkersLearnTheSame) {
+  const Words packs = {"--batch", "8", "--steps", "3", "--pack-tokens", "60", "--workers"};
+  const auto with_workers = [&](const std::string& out, const char* workers, Words more = {}) {
+    more.insert(more.begin(), packs.begin(), packs.end());
+    more.insert(more.begin() + static_cast<std::ptrdiff_t>(packs.size()), workers);
+    run(command(out, more));
+  };
+  with_workers("one", "1");
+  with_workers("three", "3");
+  EXPECT_TRUE(adapter("one") == adapter("three"));
+  const auto full = [&](const char* out) -> Words {
+    return {"--dtype", "float32", "--train", "embedding,layers:2", "--merge-to", path(out)};
+  };
+  with_workers("full-one", "1", full("merged-one"));
+  with_workers("full-three", "3", full("merged-three"));
+  for (std::size_t step = 0; step < 3; ++step) {
+    const TrainingStep one = steps("full-one")[step];
+    const TrainingStep three = steps("full-three")[step];
+    EXPECT_NEAR(one.loss, three.loss, 1e-5 * one.loss);
+    EXPECT_NEAR(one.gradient_norm, three.gradient_norm, 1e-4 * one.gradient_norm);
+  }
+  EXPECT_THAT(refused(command("one", {"--batch", "8", "--workers", "0"})), HasSubstr("--workers"));
+}
+
+/// The files below the cache, without the towers' folders.
+std::map<std::string, std::string> features_of(const fs::path& cache) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(cache)) {
+    if (entry.is_regular_file()) files[entry.path()] = read_file(entry.path());
+  }
+  return files;
+}
+
+// --- Pictures' features on disk
+
+TEST_F(FinetuneCommand, FeaturesThatAreKeptChangeNoBit) {
+  run(command("plain"));
+  const Words cached = {"--cache-vision", path("cache")};
+  run(command("first", cached));
+  EXPECT_TRUE(adapter("plain") == adapter("first"));
+  const auto kept = features_of(path("cache"));
+  EXPECT_EQ(kept.size(), 2U) << "two pictures are shown, one of them several times";
+  run(command("second", cached));
+  EXPECT_TRUE(adapter("plain") == adapter("second"));
+  EXPECT_TRUE(features_of(path("cache")) == kept);
+  // What a pruned model sees is what its parent saw.
+  run({"prune", path("model"), "--layers", "2,4", "--quiet", "--out", path("pruned")});
+  const CommandResult pruned = test::run_espalier([&] {
+    Words words = command("pruned-run", cached, "pruned");
+    std::erase(words, "--quiet");
+    return words;
+  }());
+  EXPECT_THAT(pruned.err, HasSubstr("pictures' features: 10 read, 0 made"));
+  EXPECT_TRUE(features_of(path("cache")) == kept);
+}
+
+TEST_F(FinetuneCommand, FeaturesThatAreBrokenAreMadeAgain) {
+  const Words cached = {"--cache-vision", path("cache")};
+  run(command("first", cached));
+  const auto kept = features_of(path("cache"));
+  for (const auto& entry : fs::recursive_directory_iterator(path("cache"))) {
+    if (entry.is_regular_file()) test::write_quickly(entry.path(), "broken");
+  }
+  run(command("second", cached));
+  EXPECT_TRUE(adapter("first") == adapter("second"));
+  EXPECT_TRUE(features_of(path("cache")) == kept);
+}
+
+TEST_F(FinetuneCommand, FeaturesAreBoundedAndBelongToAFrozenTower) {
+  Words words = command("run", {"--cache-vision", path("cache"), "--cache-size", "1K"});
+  std::erase(words, "--quiet");
+  EXPECT_THAT(run(words).err, HasSubstr("10 made, 10 of these not kept: --cache-size"));
+  EXPECT_TRUE(features_of(path("cache")).empty());
+  run(command("plain"));
+  EXPECT_TRUE(adapter("run") == adapter("plain"));
+  EXPECT_THAT(refused(command("out", {"--cache-vision", path("cache"), "--train", "vision",
+                                      "--merge-to", path("to")})),
+              HasSubstr("--train vision trains it"));
+  EXPECT_THAT(refused(command("out", {"--cache-size", "1K"})), HasSubstr("--cache-vision"));
+  EXPECT_THAT(refused(command("out", {"--cache-vision", path("train.jsonl")})),
+              HasSubstr("cannot be made"));
+}
+
+// --- Held-out questions
+
+TEST_F(FinetuneCommand, AsksHeldOutQuestionsAtTheCadenceOfTheValidation) {
+  const std::string row =
+      R"({"id": "ID", "prompt": "3 + 4?", "answer": "7", "domain": "math", "kind": "sum"})";
+  std::string rows;
+  for (const char* id : {"1", "2", "3"})
+    rows += std::regex_replace(row, std::regex("ID"), id) + "\n";
+  test::write_quickly(scratch_ / "questions.jsonl", rows);
+  const Words asked = {"--questions", path("questions.jsonl"), "--validate-every", "3"};
+  run(command("run", asked));
+  const auto logged = steps("run");
+  for (const std::size_t step : {0U, 1U, 3U, 4U, 6U}) EXPECT_FALSE(logged[step].exact_match);
+  for (const std::size_t step : {2U, 5U, 7U}) {
+    ASSERT_TRUE(logged[step].exact_match);
+    EXPECT_EQ(logged[step].exact_match->count, 3);
+  }
+  EXPECT_EQ(record("run")["results"]["exact_match"]["count"], 3);
+  EXPECT_EQ(record("run")["questions"]["count"], 3);
+  run(command("plain"));
+  EXPECT_TRUE(adapter("run") == adapter("plain")) << "to be asked teaches nothing";
+  run(command("two",
+              {"--questions", path("questions.jsonl"), "--question-limit", "2", "--steps", "1"}));
+  EXPECT_EQ(steps("two")[0].exact_match->count, 2);
+  EXPECT_THAT(refused(command("out", {"--question-limit", "2"})), HasSubstr("--questions"));
+  EXPECT_THAT(refused(command("out", {"--questions", path("train.jsonl")})),
+              HasSubstr("train.jsonl:1"));
+}
+
 // --- Teachers
 
 TEST_F(FinetuneCommand, ATeacherHasNothingToTeachItself) {
@@ -403,6 +520,13 @@ TEST_F(FinetuneCommand, ATeacherHasNothingToTeachItself) {
     // The divergence of a model from itself is 0, and 0 is its least: no gradient.
     EXPECT_NEAR(same[0].gradient_norm, 0.0, 1e-4) << loss;
     EXPECT_GT(healed[0].gradient_norm, 0.05) << loss;
+    EXPECT_NEAR(*same[0].divergence, 0.0, 1e-6) << loss;
+    EXPECT_GT(*healed[0].divergence, 1e-3) << loss;
+    EXPECT_EQ(healed[0].hidden_loss.has_value(), loss == std::string("kd+hidden"));
+    if (healed[0].hidden_loss) {
+      EXPECT_GT(*healed[0].hidden_loss, 1e-3);
+      EXPECT_EQ(*same[0].hidden_loss, 0.0);
+    }
     // The logged loss is the cross entropy, whatever is learned.
     EXPECT_DOUBLE_EQ(same[0].loss, steps("sft")[0].loss);
     const json of_control = record(std::string("control-") + loss);

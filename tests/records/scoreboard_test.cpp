@@ -25,6 +25,7 @@ Scoreboard small_scoreboard() {
       .plan =
           ScoredPlan{.base_fingerprint = "b", .criterion = "mixed", .budget = {1, 4}, .removed = 2},
       .adapter_fingerprint = "a",
+      .training = ScoredTraining{.loss = "kd", .control = true, .steps = 12, .batch = 4},
       .questions = {{.file = "test.jsonl", .fingerprint = "q", .count = 3},
                     {.file = "more.jsonl", .fingerprint = "r", .count = 1}},
       .groups = {{"math", std::nullopt, 1, 3, 1.0 / 3.0, 0.06, 0.79},
@@ -51,10 +52,28 @@ TEST(Scoreboard, IsReadBackAsItWasWritten) {
   EXPECT_EQ(read_scoreboard(folder / "s.json"), small_scoreboard());
   Scoreboard plain = small_scoreboard();
   plain.plan.reset();
+  plain.training.reset();
+  write_quickly(folder / "s.json", to_json_text(plain));
+  EXPECT_EQ(read_scoreboard(folder / "s.json"), plain);
   plain.adapter_fingerprint.clear();
   write_quickly(folder / "s.json", to_json_text(plain));
   EXPECT_EQ(read_scoreboard(folder / "s.json"), plain);
   EXPECT_EQ(overall(plain).correct, 2);
+}
+
+TEST(ScoredTraining, IsWhatATrainingsRecordSays) {
+  const TemporaryDirectory folder;
+  const auto read = [&](const char* text) {
+    write_quickly(folder / "training.json", text);
+    return read_scored_training(folder / "training.json");
+  };
+  EXPECT_EQ(read(R"({"kind": "training", "complete": true, "results": {"steps": 7},
+                     "options": {"loss": "sft", "control": false, "batch": 64, "seed": 1}})"),
+            (ScoredTraining{.loss = "sft", .control = false, .steps = 7, .batch = 64}));
+  EXPECT_THAT(input_error([&] { (void)read(R"({"kind": "training", "complete": false})"); }),
+              HasSubstr("has not ended"));
+  EXPECT_THAT(input_error([&] { (void)read(R"({"kind": "probe", "complete": true})"); }),
+              HasSubstr("no training's record"));
 }
 
 TEST(Scoreboard, RefusesOneThatIsNotFinished) {

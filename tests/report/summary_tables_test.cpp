@@ -69,9 +69,42 @@ TEST(ScoreTable, HasARowAScoreboardAndAColumnADomain) {
   std::erase_if(pruned.groups, [](const ScoreGroup& group) { return group.domain == "scenes"; });
   // Shares s have the intervals s / 2 to (1 + s) / 2 here.
   EXPECT_EQ(to_csv(score_table({{"base", test::sample_scoreboard(8, 6)}, {"pruned", pruned}})),
-            "evaluation,criterion,layers removed,questions,math,scenes,all domains\n"
-            "base,,0,16,100.00 (50.0–100.0),75.00 (37.5–87.5),87.50 (43.8–93.8)\n"
-            "pruned,mixed,6,16,50.00 (25.0–75.0),,68.75 (34.4–84.4)\n");
+            "evaluation,criterion,layers removed,trained by,questions,math,scenes,all domains\n"
+            "base,,0,,16,100.00 (50.0–100.0),75.00 (37.5–87.5),87.50 (43.8–93.8)\n"
+            "pruned,mixed,6,,16,50.00 (25.0–75.0),,68.75 (34.4–84.4)\n");
+}
+
+TEST(ScoreTable, SaysHowAnAdapterWasTrained) {
+  Scoreboard control = test::sample_scoreboard(8, 6);
+  control.adapter_fingerprint = "a";
+  EXPECT_THAT(to_csv(score_table({{"x", control}})), HasSubstr("x,,0,an adapter,16"));
+  control.training = ScoredTraining{.loss = "kd", .control = true, .steps = 12, .batch = 4};
+  EXPECT_THAT(to_csv(score_table({{"x", control}})),
+              HasSubstr("x,,0,\"kd (control), 12 steps of 4\",16"));
+}
+
+TEST(ControlTable, SetsTheRecipeBesideTheUnprunedModel) {
+  const Scoreboard base = test::sample_scoreboard(8, 6);
+  Scoreboard control = test::sample_scoreboard(4, 6);
+  control.adapter_fingerprint = "a";
+  control.training = ScoredTraining{.loss = "sft", .control = true, .steps = 12, .batch = 4};
+  // 50 % (25 to 75) against 100 % (50 to 100): the distance is 50 points, and may be
+  // sqrt(25^2 + 0^2) more, or sqrt(25^2 + 50^2) = 55.9 less. Equal shares of 75 % (37.5 to 87.5)
+  // may differ by sqrt(37.5^2 + 12.5^2) = 39.53 either way.
+  EXPECT_EQ(to_csv(control_table({{"base", base}, {"control", control}})),
+            "recipe,domain,unpruned (%),after the recipe (%),difference (points),from,to,verdict\n"
+            "\"sft (control), 12 steps of 4\",math,100,50,-50,-75,5.901699437494745,no difference "
+            "seen\n"
+            "\"sft (control), 12 steps of 4\",scenes,75,75,0,-39.528470752104745,"
+            "39.528470752104745,no difference seen\n");
+  EXPECT_TRUE(control_table({{"control", control}}).rows.empty()) << "nothing to compare with";
+  EXPECT_TRUE(control_table({{"base", base}}).rows.empty());
+  Scoreboard sure = control;
+  sure.groups[0].high = 0.5;
+  Scoreboard before = base;
+  before.groups[0].low = 1.0;
+  EXPECT_THAT(to_csv(control_table({{"base", before}, {"control", sure}})),
+              HasSubstr("the recipe hurts"));
 }
 
 TEST(ScoreGroupTable, HasARowAGroup) {
