@@ -10,6 +10,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly torch_version=2.13.0  # what is installed
+readonly easy_vqa_version=1.0
 readonly torch_minimum=2.11    # what is accepted; the same number as in cmake/FindTorchWheel.cmake
 
 # What CMake asks for, what draws the figures, and the typefaces of `espalier synth`.
@@ -116,5 +117,13 @@ install_torch() {
   fi
 }
 
+# The public benchmark of the demo model's second domain: pictures and questions in a package of PyPI.
+install_easy_vqa() {
+  if .venv/bin/python -c 'import easy_vqa' 2>/dev/null; then return; fi
+  if [[ ! -d .venv ]]; then python3 -m venv .venv; fi
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "easy_vqa==${easy_vqa_version}" >&2
+}
+
 install_packages
 install_torch
+install_easy_vqa
