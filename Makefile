@@ -65,6 +65,7 @@ bench: build .venv-parity/.ready ## speed and memory, with the ratio to the peer
 	@cmake --build --preset release -j $(JOBS) --target $(benchmarks)
 	@.venv-parity/bin/python benchmarks/run.py
 	@.venv-parity/bin/python benchmarks/probe.py
+	@.venv-parity/bin/python benchmarks/finetune.py
 	@python3 benchmarks/export.py
 	@build/release/bin/bench_rank
 

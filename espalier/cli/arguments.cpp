@@ -642,6 +642,8 @@ void add_eval(CLI::App& app, Arguments& chosen) {
                      "folder of an evaluation over the same questions: compare, paired");
   add_flag(command, "--shuffle-pictures", arguments.shuffle_pictures,
            "control: each question gets another one's picture of the same size");
+  add_flag(command, "--update-card", arguments.update_card,
+           "write the scores into MODEL's README.md, with those of --against beside them");
   add_run(command, arguments.run);
   command.add_option("--out", arguments.out, "folder for answers and scoreboard")->required();
   add_flag(command, "--force", arguments.force, "replace an existing evaluation");

@@ -260,6 +260,7 @@ struct EvalArguments {
   std::filesystem::path adapter;  ///< empty: none
   std::filesystem::path against;  ///< another evaluation's folder; empty: none
   bool shuffle_pictures = false;
+  bool update_card = false;
   RunArguments run;
   std::filesystem::path out;
   bool force = false;

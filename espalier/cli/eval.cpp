@@ -10,12 +10,14 @@
 
 #include "espalier/base/error.h"
 #include "espalier/base/files.h"
+#include "espalier/checkpoint/folder.h"
 #include "espalier/cli/commands.h"
 #include "espalier/cli/output.h"
 #include "espalier/cli/progress_line.h"
 #include "espalier/cli/session.h"
 #include "espalier/eval/evaluate.h"
 #include "espalier/eval/evaluation_folder.h"
+#include "espalier/prune/model_card.h"
 #include "espalier/train/adapter_files.h"
 
 namespace espalier {
@@ -82,14 +84,24 @@ std::string attach(const fs::path& folder, Session& session) {
 /// What another model answered to the same questions.
 struct OtherEvaluation {
   std::vector<ScoredQuestions> questions;
+  std::vector<ScoreGroup> groups;
   std::vector<Prediction> predictions;
 };
 
 std::optional<OtherEvaluation> read_other(const fs::path& folder) {
   if (folder.empty()) return std::nullopt;
-  OtherEvaluation other{.questions = read_scoreboard(folder / kScoreboardName).questions,
-                        .predictions = read_predictions(folder / kPredictionsName)};
-  return other;
+  Scoreboard scoreboard = read_scoreboard(folder / kScoreboardName);
+  return OtherEvaluation{.questions = std::move(scoreboard.questions),
+                         .groups = std::move(scoreboard.groups),
+                         .predictions = read_predictions(folder / kPredictionsName)};
+}
+
+/// The accuracy of the same group in another evaluation.
+std::optional<double> accuracy_of(const std::vector<ScoreGroup>& groups, const ScoreGroup& like) {
+  const auto same = std::ranges::find_if(groups, [&](const ScoreGroup& group) {
+    return group.domain == like.domain && group.kind == like.kind;
+  });
+  return same == groups.end() ? std::nullopt : std::optional(same->accuracy);
 }
 
 /// \throws InputError  unless both were asked the same
@@ -134,6 +146,49 @@ std::vector<PairedComparison> compare(const std::vector<Question>& questions,
     comparisons.push_back(compare_paired(first, second, own));
   }
   return comparisons;
+}
+
+// ---- the model card ----
+
+/// That the card has no place is said before the first question, not after the last.
+void check_card(const EvalArguments& arguments) {
+  if (!arguments.update_card) return;
+  require(fs::is_directory(arguments.model), "{}: a plan has no card: leave --update-card out",
+          arguments.model.string());
+  require(arguments.adapter.empty() && !arguments.shuffle_pictures,
+          "--update-card writes what the model itself can do: leave --adapter and "
+          "--shuffle-pictures out");
+  const fs::path card = arguments.model / "README.md";
+  require(path_exists(card), "{}: there is no card; espalier prune writes one", card.string());
+  (void)with_scores(read_file(card), {});
+  (void)read_checksums(arguments.model);
+}
+
+CardScores card_scores(const EvalArguments& arguments, const Scoreboard& scoreboard,
+                       const std::optional<OtherEvaluation>& other) {
+  CardScores scores;
+  std::int64_t asked = 0;
+  for (const ScoredQuestions& file : scoreboard.questions) {
+    asked += file.count;
+    scores.conditions += fmt::format("{}{} ({} questions, `{}`)", asked == file.count ? "" : ", ",
+                                     file.file, file.count, file.fingerprint.substr(0, 16));
+  }
+  scores.conditions = fmt::format(
+      "Exact match of greedy answers of at most {} tokens; intervals are Wilson's. Questions: {}. "
+      "Measured on the model with the fingerprint `{}`.",
+      arguments.max_new_tokens, scores.conditions, scoreboard.model.fingerprint);
+  for (const ScoreGroup& group : scoreboard.groups) {
+    if (group.kind) continue;
+    CardScores::Row row{.domain = group.domain.value_or("all"),
+                        .correct = group.correct,
+                        .count = group.count,
+                        .accuracy = group.accuracy,
+                        .low = group.low,
+                        .high = group.high};
+    if (other) row.before = accuracy_of(other->groups, group);
+    scores.rows.push_back(std::move(row));
+  }
+  return scores;
 }
 
 // ---- what is shown ----
@@ -238,6 +293,7 @@ int run_eval(const EvalArguments& arguments) {
   QuestionFiles asked = read_question_files(arguments.questions, arguments.limit,
                                             arguments.seed);  // the cheap and fallible part first
   const auto other = read_other(arguments.against);
+  check_card(arguments);
   Session session = open_session(arguments.model, arguments.run);
   const std::string adapter = attach(arguments.adapter, session);
   const AnsweringModel model{.model = session.model,
@@ -274,6 +330,11 @@ int run_eval(const EvalArguments& arguments) {
   scoreboard.groups = evaluation.groups;
   folder.finish(scoreboard, evaluation.predictions);
 
+  if (arguments.update_card) {
+    const CardScores scores = card_scores(arguments, scoreboard, other);
+    update_card(arguments.model,
+                [&](const std::string& card) { return with_scores(card, scores); });
+  }
   std::vector<PairedComparison> comparisons;
   if (other) comparisons = compare(asked.questions, evaluation, other->predictions);
   if (arguments.json) {

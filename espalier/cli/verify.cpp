@@ -149,16 +149,6 @@ void print_speed(const CardSpeed& speed) {
   fmt::print("  {}\n", speed.conditions);
 }
 
-/// Puts the speed into the card and the card's new checksum into the list.
-void update_card(const fs::path& folder, const CardSpeed& speed) {
-  constexpr const char* kCard = "README.md";
-  Checksums checksums = read_checksums(folder);
-  const std::string card = with_speed(read_file(folder / kCard), speed);
-  write_file(folder / kCard, card, /*force=*/true);
-  checksums[kCard] = sha256_of_file(folder / kCard);
-  write_checksums(folder, checksums, /*force=*/true);
-}
-
 nlohmann::json to_json(const std::vector<Check>& checks) {
   auto list = nlohmann::json::array();
   for (const Check& check : checks) {
@@ -202,7 +192,10 @@ int run_verify(const VerifyArguments& arguments) {
   }
   if (ok && arguments.time) {
     const CardSpeed speed = measure(arguments);
-    if (arguments.update_card) update_card(arguments.pruned, speed);
+    if (arguments.update_card) {
+      update_card(arguments.pruned,
+                  [&](const std::string& card) { return with_speed(card, speed); });
+    }
     report["speed"] = to_json(speed);
     if (!arguments.json) print_speed(speed);
   }

@@ -178,6 +178,25 @@ ESPALIER_INLINE void normalize_backward(const RmsNormBackward<Number>& loop, Ran
   }
 }
 
+ESPALIER_INLINE std::uint32_t mixed(std::uint32_t x) {
+  x ^= x >> 16;
+  x *= 0x7feb352dU;
+  x ^= x >> 15;
+  x *= 0x846ca68bU;
+  return x ^ (x >> 16);
+}
+
+template <typename Number>
+ESPALIER_INLINE void draw_mask(const DropoutMask<Number>& loop, Range rows) {
+  const auto low = static_cast<std::uint32_t>(loop.seed);
+  const auto high = static_cast<std::uint32_t>(loop.seed >> 32);
+#pragma omp simd
+  for (int64_t i = rows.begin; i < rows.end; ++i) {
+    const std::uint32_t draw = mixed(mixed(static_cast<std::uint32_t>(i) + low) ^ high);
+    loop.out[i] = narrow<Number>(draw < loop.threshold ? 0.0F : loop.scale);
+  }
+}
+
 /// With s = 1 / (1 + e^-x): silu(x) = x s, and its slope is s (1 + x (1 - s)).
 template <typename Number>
 ESPALIER_INLINE void gate_backward(const SwigluBackward<Number>& loop, Range rows) {
@@ -202,6 +221,8 @@ ESPALIER_CLONES void run(const RmsNormBackward<float>& loop, Range rows) {
 ESPALIER_CLONES void run(const RmsNormBackward<Bfloat16>& loop, Range rows) {
   normalize_backward(loop, rows);
 }
+ESPALIER_CLONES void run(const DropoutMask<float>& loop, Range rows) { draw_mask(loop, rows); }
+ESPALIER_CLONES void run(const DropoutMask<Bfloat16>& loop, Range rows) { draw_mask(loop, rows); }
 ESPALIER_CLONES void run(const SwigluBackward<float>& loop, Range rows) {
   gate_backward(loop, rows);
 }

@@ -107,6 +107,17 @@ struct RmsNormBackward {
   Number* out;
 };
 
+/// A mask that sets some numbers to zero and scales the others up; rows are single numbers. What
+/// becomes of a number depends on the seed and its place alone, not on who draws before: a hash of
+/// both (Wellons' lowbias32 over the place, twice keyed) below a share of 2^32 drops it.
+template <typename Number>
+struct DropoutMask {
+  std::uint64_t seed;
+  std::uint32_t threshold;  ///< the probability times 2^32
+  float scale;              ///< what the others become
+  Number* out;
+};
+
 /// The gradients of `swiglu`'s factors; everything is dense, rows are single numbers.
 template <typename Number>
 struct SwigluBackward {
@@ -119,6 +130,8 @@ struct SwigluBackward {
 
 void run(const RmsNormBackward<float>& loop, Range rows);
 void run(const RmsNormBackward<Bfloat16>& loop, Range rows);
+void run(const DropoutMask<float>& loop, Range rows);
+void run(const DropoutMask<Bfloat16>& loop, Range rows);
 void run(const SwigluBackward<float>& loop, Range rows);
 void run(const SwigluBackward<Bfloat16>& loop, Range rows);
 void run(const RmsNorm<float>& loop, Range rows);

@@ -207,6 +207,21 @@ at::Tensor gelu_tanh(const at::Tensor& x) {
   return out;
 }
 
+at::Tensor dropout_mask(at::IntArrayRef shape, at::ScalarType dtype, double probability,
+                        std::uint64_t seed) {
+  at::Tensor mask = at::empty(shape, dtype);
+  if (mask.numel() == 0) return mask;
+  with_number(mask, [&]<typename Number>(Number) {
+    const loops::DropoutMask<Number> loop{
+        .seed = seed,
+        .threshold = static_cast<uint32_t>(probability * 4294967296.0),
+        .scale = static_cast<float>(1.0 / (1.0 - probability)),
+        .out = mutable_numbers<Number>(mask)};
+    run_parallel(loop, mask.numel(), 1);
+  });
+  return mask;
+}
+
 /// The mergers alone use it, on a fourth of the patches: ATen's is fast enough.
 at::Tensor gelu_erf(const at::Tensor& x) { return composed::gelu_erf(x); }
 

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <optional>
 
 /// The elementwise chains and products of the model, each in two forms: on the CPU a fused loop
@@ -58,6 +59,14 @@ at::Tensor gelu_tanh(const at::Tensor& x);
 
 /// The exact, erf form of GELU (the mergers'), computed in float32, rounded once.
 at::Tensor gelu_erf(const at::Tensor& x);
+
+/// A tensor that is 0 with a probability and 1 / (1 - probability) else, each number drawn by the
+/// seed and its place: the same on every device and for any number of threads.
+///
+/// \param dtype        float32 or bfloat16
+/// \param probability  from 0 up to, but not, 1
+at::Tensor dropout_mask(at::IntArrayRef shape, at::ScalarType dtype, double probability,
+                        std::uint64_t seed);
 
 namespace composed {
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight,

@@ -2,7 +2,6 @@
 #include "espalier/model/layers.h"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 
 #include "espalier/model/kernels.h"
 
@@ -10,13 +9,11 @@ namespace espalier {
 
 namespace {
 
-/// Sets each number to zero with the adapter's probability and scales the others up. The mask is
-/// drawn on the CPU: it is the same one on every device.
+/// Sets each number to zero with the adapter's probability and scales the others up.
 at::Tensor drop(const LoraAdapter& adapter, const at::Tensor& x) {
   if (adapter.dropout == 0.0) return x;
-  const at::Tensor mask = at::empty(x.sizes(), x.scalar_type());
-  mask.bernoulli_(1.0 - adapter.dropout, at::detail::createCPUGenerator(adapter.dropout_seed));
-  return x * mask.mul_(1.0 / (1.0 - adapter.dropout)).to(x.device());
+  return x * dropout_mask(x.sizes(), x.scalar_type(), adapter.dropout, adapter.dropout_seed)
+                 .to(x.device());
 }
 
 }  // namespace

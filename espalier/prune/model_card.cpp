@@ -3,6 +3,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -10,6 +11,7 @@
 
 #include "espalier/base/error.h"
 #include "espalier/base/files.h"
+#include "espalier/checkpoint/folder.h"
 #include "espalier/records/layer_ranges.h"
 
 namespace espalier {
@@ -20,6 +22,8 @@ namespace {
 
 constexpr std::string_view kSpeedBegin = "<!-- speed -->\n";
 constexpr std::string_view kSpeedEnd = "<!-- /speed -->\n";
+constexpr std::string_view kScoresBegin = "<!-- scores -->\n";
+constexpr std::string_view kScoresEnd = "<!-- /scores -->\n";
 
 /// A YAML scalar that means this text, whatever is in it: JSON's strings are YAML's.
 std::string quoted(const std::string& text) {
@@ -153,6 +157,17 @@ std::string loading(const std::string& name) {
       quoted(name), shell_word(name));
 }
 
+/// A card with other text between two of its lines.
+std::string with_section(const std::string& card, std::string_view begin_line,
+                         std::string_view end_line, const std::string& text) {
+  const std::size_t begin = card.find(begin_line);
+  const std::size_t end = card.find(end_line);
+  require(begin != std::string::npos && end != std::string::npos && begin < end,
+          "README.md: wanted the lines \"{}\" and \"{}\", between which this goes, found none",
+          begin_line.substr(0, begin_line.size() - 1), end_line.substr(0, end_line.size() - 1));
+  return card.substr(0, begin + begin_line.size()) + text + card.substr(end);
+}
+
 }  // namespace
 
 std::vector<std::string> read_licence(const fs::path& folder) {
@@ -190,28 +205,48 @@ std::string model_card(const Plan& plan, const CardOptions& options) {
   text += "## How it was chosen\n\n" + choice(plan, options);
   text += "## Size\n\n" + sizes(plan);
   text += fmt::format("## Speed\n\n{}Not measured.\n{}\n", kSpeedBegin, kSpeedEnd);
-  text += "## Scores\n\nNot measured.\n\n";
+  text += fmt::format("## Scores\n\n{}Not measured.\n{}\n", kScoresBegin, kScoresEnd);
   text += "## How it was made\n\n" + making(plan, options);
   text += "## How to load it\n\n" + loading(options.name);
   return text;
 }
 
 std::string with_speed(const std::string& card, const CardSpeed& speed) {
-  const std::size_t begin = card.find(kSpeedBegin);
-  const std::size_t end = card.find(kSpeedEnd);
-  require(begin != std::string::npos && end != std::string::npos && begin < end,
-          "README.md: wanted the lines \"{}\" and \"{}\", between which the speed goes, found none",
-          kSpeedBegin.substr(0, kSpeedBegin.size() - 1), kSpeedEnd.substr(0, kSpeedEnd.size() - 1));
-  const std::size_t from = begin + kSpeedBegin.size();
-  const std::string table = fmt::format(
-      "| | before | after | ratio |\n|---|---|---|---|\n"
-      "| seconds to the first token | {:.3f} | {:.3f} | {:.2f} |\n"
-      "| tokens a second after it | {:.2f} | {:.2f} | {:.2f} |\n\n{}\n",
-      speed.first_token_seconds_before, speed.first_token_seconds_after,
-      speed.first_token_seconds_before / speed.first_token_seconds_after,
-      speed.tokens_per_second_before, speed.tokens_per_second_after,
-      speed.tokens_per_second_after / speed.tokens_per_second_before, speed.conditions);
-  return card.substr(0, from) + table + card.substr(end);
+  return with_section(
+      card, kSpeedBegin, kSpeedEnd,
+      fmt::format("| | before | after | ratio |\n|---|---|---|---|\n"
+                  "| seconds to the first token | {:.3f} | {:.3f} | {:.2f} |\n"
+                  "| tokens a second after it | {:.2f} | {:.2f} | {:.2f} |\n\n{}\n",
+                  speed.first_token_seconds_before, speed.first_token_seconds_after,
+                  speed.first_token_seconds_before / speed.first_token_seconds_after,
+                  speed.tokens_per_second_before, speed.tokens_per_second_after,
+                  speed.tokens_per_second_after / speed.tokens_per_second_before,
+                  speed.conditions));
+}
+
+std::string with_scores(const std::string& card, const CardScores& scores) {
+  const bool compared = std::ranges::any_of(
+      scores.rows, [](const CardScores::Row& row) { return row.before.has_value(); });
+  std::string table =
+      fmt::format("| domain | right | asked | % | 95 % |{}\n|---|---|---|---|---|{}\n",
+                  compared ? " before, % |" : "", compared ? "---|" : "");
+  for (const CardScores::Row& row : scores.rows) {
+    table += fmt::format("| {} | {} | {} | {:.2f} | {:.2f} to {:.2f} |", row.domain, row.correct,
+                         row.count, 100 * row.accuracy, 100 * row.low, 100 * row.high);
+    if (compared) table += row.before ? fmt::format(" {:.2f} |", 100 * *row.before) : " |";
+    table += "\n";
+  }
+  return with_section(card, kScoresBegin, kScoresEnd,
+                      fmt::format("{}\n{}\n", table, scores.conditions));
+}
+
+void update_card(const fs::path& folder,
+                 const std::function<std::string(const std::string& card)>& change) {
+  constexpr const char* kCard = "README.md";
+  Checksums checksums = read_checksums(folder);
+  write_file(folder / kCard, change(read_file(folder / kCard)), /*force=*/true);
+  checksums[kCard] = sha256_of_file(folder / kCard);
+  write_checksums(folder, checksums, /*force=*/true);
 }
 
 std::string mergekit_recipe(const std::string& base, std::span<const std::int64_t> kept,

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -40,6 +42,32 @@ struct CardSpeed {
 ///
 /// \throws InputError  if the card has no place for it
 std::string with_speed(const std::string& card, const CardSpeed& speed);
+
+/// What `eval` found of a model.
+struct CardScores {
+  std::string conditions;  ///< the model's fingerprint, questions, answers' length
+  struct Row {
+    std::string domain;
+    std::int64_t correct;
+    std::int64_t count;
+    double accuracy;  ///< a share, as its interval
+    double low;
+    double high;
+    std::optional<double> before;  ///< the model that it is held against
+  };
+  std::vector<Row> rows;
+};
+
+/// A model card with its table of scores filled in, in place of what stands there.
+///
+/// \throws InputError  if the card has no place for it
+std::string with_scores(const std::string& card, const CardScores& scores);
+
+/// Changes a checkpoint folder's README.md, and its checksum in the list.
+///
+/// \throws InputError  for a missing card or list, a full disk, or as `change` does
+void update_card(const std::filesystem::path& folder,
+                 const std::function<std::string(const std::string& card)>& change);
 
 /// A recipe by which mergekit makes the same model from the base: slices of half-open ranges.
 ///

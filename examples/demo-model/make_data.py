@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the demo model's conversations out of what `espalier synth` drew, and easy-VQA's files.
 
-  make_data.py mix OUT.jsonl SYNTH_DIR... [--short S] [--keep SUBTASK=P ...] [--seed N]
+  make_data.py mix --out FILE.jsonl --folders DIR... [--short S] [--keep SUBTASK=P ...] [--seed N]
   make_data.py easy-vqa OUT --split train|test
   make_data.py read OUT --count N [--longest L] [--seed N]
 
@@ -183,8 +183,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("mix")
-    command.add_argument("out")
-    command.add_argument("folders", nargs="+")
+    command.add_argument("--out", required=True)
+    command.add_argument("--folders", nargs="+", required=True)
     command.add_argument("--short", type=float, default=0.75)
     command.add_argument("--keep", nargs="*", default=[], metavar="SUBTASK=P")
     command.add_argument("--seed", type=int, default=0)

@@ -223,6 +223,32 @@ TEST_F(EvalCommand, TakesAPlanAndSaysHowItsModelWasPruned) {
   EXPECT_FALSE(base.plan.has_value());
 }
 
+TEST_F(EvalCommand, WritesTheScoresIntoTheModelCard) {
+  const std::string pruned = scratch_ / "pruned";
+  ASSERT_EQ(
+      test::run_espalier({"prune", model(), "--layers", "1", "--quiet", "--out", pruned}).exit_code,
+      0);
+  ASSERT_EQ(run("base").exit_code, 0);
+  auto arguments = command("eval");
+  arguments[1] = pruned;
+  arguments.insert(arguments.end(), {"--update-card", "--against", scratch_ / "base"});
+  const CommandResult result = test::run_espalier(arguments);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Scoreboard scoreboard = read_scoreboard(scratch_ / "eval/scoreboard.json");
+  EXPECT_THAT(read_file(scratch_ / "pruned/README.md"),
+              AllOf(HasSubstr("| math | 0 | 12 | 0.00 |"), HasSubstr("| before, % |"),
+                    HasSubstr(scoreboard.model.fingerprint)));
+  // The list of checksums still holds.
+  EXPECT_EQ(test::run_espalier({"verify", pruned, "--against", model(), "--quiet"}).exit_code, 0);
+  // The test's own model has no card, and a shuffle says nothing of a model.
+  EXPECT_THAT(refused({"--update-card"}), HasSubstr("no card"));
+  arguments.back() = scratch_ / "base";
+  arguments[std::ranges::find(arguments, std::string(scratch_ / "eval")) - arguments.begin()] =
+      scratch_ / "out";
+  arguments.push_back("--shuffle-pictures");
+  EXPECT_EQ(test::run_espalier(arguments).exit_code, 2);
+}
+
 /// A model with its adapter, and what it was merged to, are one model.
 TEST_F(EvalCommand, AnswersWithAnAdapterAsTheMergedModelDoes) {
   std::string rows;

@@ -301,5 +301,33 @@ TEST_P(Kernels, NothingWritesToItsArguments) {
   EXPECT_TRUE(at::equal(x, before));
 }
 
+TEST(DropoutMask, DropsTheShareThatIsAskedFor) {
+  constexpr std::int64_t kCount = 1'000'000;
+  for (const double probability : {0.05, 0.5}) {
+    const at::Tensor mask = dropout_mask({1000, 1000}, at::kFloat, probability, /*seed=*/7);
+    const double dropped = (mask == 0).sum().item<double>();
+    const double deviation = std::sqrt(kCount * probability * (1 - probability));
+    EXPECT_NEAR(dropped, kCount * probability, 5 * deviation);
+    EXPECT_FLOAT_EQ(mask.max().item<float>(), static_cast<float>(1 / (1 - probability)));
+    // Neighbours in a row, in a column and under another seed are independent.
+    const at::Tensor centred = (mask == 0).to(at::kFloat) - probability;
+    const auto other = (dropout_mask({1000, 1000}, at::kFloat, probability, 8) == 0).to(at::kFloat);
+    const double variance = probability * (1 - probability);
+    const auto correlation = [&](const at::Tensor& a, const at::Tensor& b) {
+      return (a * b).mean().item<double>() / variance;
+    };
+    EXPECT_NEAR(correlation(centred.slice(1, 1), centred.slice(1, 0, -1)), 0.0, 0.005);
+    EXPECT_NEAR(correlation(centred.slice(0, 1), centred.slice(0, 0, -1)), 0.0, 0.005);
+    EXPECT_NEAR(correlation(centred, other - probability), 0.0, 0.005);
+  }
+}
+
+TEST(DropoutMask, DependsOnSeedAndPlaceAlone) {
+  const at::Tensor mask = dropout_mask({70'000}, at::kBFloat16, 0.3, 5);
+  EXPECT_TRUE(at::equal(mask, dropout_mask({70'000}, at::kBFloat16, 0.3, 5)));
+  EXPECT_TRUE(at::equal(mask.slice(0, 0, 100), dropout_mask({100}, at::kBFloat16, 0.3, 5)));
+  EXPECT_FALSE(at::equal(mask, dropout_mask({70'000}, at::kBFloat16, 0.3, 5ULL << 32)));
+}
+
 }  // namespace
 }  // namespace espalier

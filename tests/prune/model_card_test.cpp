@@ -103,9 +103,26 @@ TEST(ModelCard, TakesASpeedInThePlaceOfTheLast) {
   const std::string once = with_speed(card, speed);
   EXPECT_THAT(once, AllOf(HasSubstr("| seconds to the first token | 3.000 | 2.000 | 1.50 |"),
                           HasSubstr("| tokens a second after it | 4.00 | 5.00 | 1.25 |"),
-                          HasSubstr("## Scores\n\nNot measured.")));
+                          HasSubstr("## Scores\n\n<!-- scores -->\nNot measured.")));
   EXPECT_EQ(with_speed(once, speed), once);
   EXPECT_THAT(input_error([&] { with_speed("# another card\n", speed); }), HasSubstr("README.md"));
+}
+
+TEST(ModelCard, TakesScoresInPlaceOfThoseThatStandThere) {
+  const std::string card = model_card(plan(), {.name = "m"});
+  CardScores scores{.conditions = "Of test.jsonl.",
+                    .rows = {{"math", 3, 4, 0.75, 0.3, 0.95, std::nullopt}}};
+  const std::string once = with_scores(card, scores);
+  EXPECT_THAT(once,
+              AllOf(HasSubstr("| domain | right | asked | % | 95 % |\n"),
+                    HasSubstr("| math | 3 | 4 | 75.00 | 30.00 to 95.00 |\n"),
+                    HasSubstr("Of test.jsonl."), HasSubstr("## Speed\n\n<!-- speed -->\nNot")));
+  EXPECT_EQ(with_scores(once, scores), once);
+  scores.rows.front().before = 0.5;
+  EXPECT_THAT(with_scores(once, scores),
+              AllOf(HasSubstr("| before, % |"), HasSubstr("30.00 to 95.00 | 50.00 |")));
+  EXPECT_THAT(input_error([&] { with_scores("# another card\n", scores); }),
+              HasSubstr("README.md"));
 }
 
 TEST(MergekitRecipe, HasHalfOpenRanges) {

@@ -1,17 +1,21 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes DECODER's checkpoint with the vision tower (mergers included) of another.
+"""Puts a shallow model that was pruned from a deep one, and trained since, back into the deep one.
 
-  graft.py DECODER VISION OUT
+  grow.py DEEP SHALLOW OUT
+
+OUT has SHALLOW's vision tower, embedding, norm and layers, these at the places that its plan
+(espalier.json) says they had in DEEP; between them stand DEEP's own layers.
 """
 
 import json
 import pathlib
+import re
 import shutil
 import struct
 import sys
 
-TOWER = "model.visual."
+LAYER = re.compile(r"(model\.language_model\.layers\.)(\d+)(\..*)")
 
 
 def read(path):
@@ -38,14 +42,17 @@ def write(tensors, path):
 
 
 def main():
-    decoder, vision, out = map(pathlib.Path, sys.argv[1:])
-    tensors = read(decoder / "model.safetensors")
-    tower = {n: t for n, t in read(vision / "model.safetensors").items() if n.startswith(TOWER)}
-    wanted = {n: t[0]["shape"] for n, t in tensors.items() if n.startswith(TOWER)}
-    if {n: t[0]["shape"] for n, t in tower.items()} != wanted:
-        sys.exit(f"graft: {vision}: its vision tower has other tensors than {decoder}'s")
-    shutil.copytree(decoder, out)
-    write(tensors | tower, out / "model.safetensors")
+    deep, shallow, out = map(pathlib.Path, sys.argv[1:])
+    kept = json.loads((shallow / "espalier.json").read_text())["kept"]
+    tensors = read(deep / "model.safetensors")
+    for name, tensor in read(shallow / "model.safetensors").items():
+        layer = LAYER.fullmatch(name)
+        place = f"{layer[1]}{kept[int(layer[2])]}{layer[3]}" if layer else name
+        if tensors[place][0]["shape"] != tensor[0]["shape"]:
+            sys.exit(f"grow: {shallow}: {name} has another shape than {deep}'s {place}")
+        tensors[place] = tensor
+    shutil.copytree(deep, out)
+    write(tensors, out / "model.safetensors")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Trains the demo model from random weights, in stages; README.md says why these. Each stage goes on
+# where it was cut off: run the script again. Some three hours of two cores.
+#
+#   examples/demo-model/train.sh WORK     WORK holds data, runs and models; 6 GB
+#
+#   ESPALIER     the program (default: bin/espalier)
+#   PYTHON       with requirements.txt (default: .venv/bin/python)
+#   WORKERS      packs at a time (default: 2)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+here=examples/demo-model
+work=${1:?a folder to work in}
+espalier=${ESPALIER:-bin/espalier}
+python=${PYTHON:-.venv/bin/python}
+workers=${WORKERS:-2}
+mkdir -p "${work}"
+
+kinds=one-digit-sum=2,one-digit-difference=2,one-digit-product=3,two-digit-sum=6,two-digit-difference=6
+kinds+=,three-terms=5,unknown=6,comparison=2,table=2
+
+
+# Makes a path once and whole: the command's last argument is where it writes.
+make_once() { # PATH COMMAND...
+  [[ -e $1 ]] && return
+  rm -rf "$1.partial"
+  "${@:2}" "$1.partial"
+  mv "$1.partial" "$1"
+}
+
+draw() { # OUT ARGUMENTS...
+  [[ -e ${work}/$1 ]] || "${espalier}" synth "${work}/$1" "${@:2}" --quiet
+}
+
+mix() { # OUT FOLDERS... -- ARGUMENTS...
+  local out=$1 folders=()
+  shift
+  while [[ $1 != -- ]]; do folders+=("${work}/$1") && shift; done
+  make_once "${work}/${out}" "${python}" "${here}/make_data.py" mix --folders "${folders[@]}" "${@:2}" --out
+}
+
+# Trains a whole model: STAGE FROM STEPS BATCH MUON_RATE FLOOR DATA...
+train() {
+  local stage=$1 from=$2 steps=$3 batch=$4 rate=$5 floor=$6 data=()
+  local file
+  for file in "${@:7}"; do data+=(--data "${work}/${file}"); done
+  [[ -e ${work}/${stage} ]] && return
+  "${espalier}" finetune "${work}/${from}" --train all "${data[@]}" --out "${work}/run-${stage}" \
+    --merge-to "${work}/${stage}" --optimizer muon --muon-rate "${rate}" \
+    --learning-rate "$(awk -v rate="${rate}" 'BEGIN { print rate / 10 }')" --weight-decay 0.01 \
+    --warmup 0.03 --floor "${floor}" --normalize samples --batch "${batch}" --steps "${steps}" \
+    --pack-tokens "$((batch * 24))" --workers "${workers}"
+}
+
+# ---- data
+draw corpus --domain all --count 3000 --seed 9
+draw corpus-text --domain math --text --count 3000 --seed 9
+draw written --domain math --text --count 60000 --seed 1 --kinds "${kinds}"
+draw problems --domain math --count 200000 --seed 11 --kinds "${kinds}"
+draw scenes --domain scenes --count 50000 --seed 12
+make_once "${work}/easy-vqa" "${python}" "${here}/make_data.py" easy-vqa --split train
+make_once "${work}/signs" "${python}" "${here}/make_data.py" read --count 50000
+
+mix corpus.jsonl corpus corpus-text -- --short 0.5
+mix text.jsonl written -- --short 0.9 --keep math/rephrase=0.05 math/formalize=0.15 math/verify=0.05
+mix read.jsonl problems scenes easy-vqa easy-vqa -- --short 0.95 --seed 1 --keep math/formalize=0.5 \
+  math/cot=0.06 math/direct=0.06 math/rephrase=0.02 math/verify=0.02 scenes/caption=0.6 \
+  scenes/counting=0.3 scenes/entities=0.1 scenes/grounding=0.1 scenes/count-by-shape=0.2 \
+  scenes/count-by-colour=0.3
+mix joint.jsonl problems scenes easy-vqa easy-vqa -- --short 0.85 --seed 2 --keep math/formalize=0.1 \
+  math/cot=0.8 math/direct=1 math/rephrase=0.02 math/verify=0.02 scenes/caption=1 \
+  scenes/counting=0.4 scenes/entities=0.05 scenes/grounding=0.05 scenes/count-by-shape=0.15 \
+  scenes/count-by-colour=0.15
+mix text-joint.jsonl written -- --short 0.95 --seed 3 --keep math/formalize=0.05 math/cot=0.3 \
+  math/direct=0.6 math/rephrase=0.02 math/verify=0.02
+
+# ---- stages
+[[ -e ${work}/tiny ]] || "${espalier}" init "${work}/tiny" --preset tiny --quiet
+[[ -e ${work}/start ]] || "${python}" "${here}/make_start.py" "${work}/tiny" "${work}/start" \
+  --corpus "${work}/corpus.jsonl" "${work}/easy-vqa/conversations.jsonl"
+# To calculate, from text.
+train text start 450 128 0.015 0.3 text.jsonl
+# To see, with four of the layers, which costs a third: signs first, then everything.
+[[ -e ${work}/shallow ]] || "${espalier}" prune "${work}/text" \
+  --layers 3,4,5,6,7,8,9,10,11,12,13,14 --out "${work}/shallow" --quiet
+train first-read shallow 700 256 0.015 0.1 signs/conversations.jsonl read.jsonl
+train read first-read 2400 256 0.006 0 signs/conversations.jsonl read.jsonl
+# Both, with all layers.
+make_once "${work}/grown" "${python}" "${here}/grow.py" "${work}/text" "${work}/read"
+train joint grown 4500 128 0.006 0 joint.jsonl text-joint.jsonl
