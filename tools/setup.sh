@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Makes a Debian 12 machine ready to build: installs missing packages where it may (as root, or by
-# sudo without a password), else names them and stops; and brings a LibTorch where there is none.
+# sudo without a password), else names them and stops; brings a LibTorch where there is none, and easy-VQA.
 # Done in a fraction of a second when nothing is missing.
 #
 #   ESPALIER_PIP_ARGS   more arguments for pip, e.g. "--extra-index-url https://download.pytorch.org/whl/cpu"
@@ -10,8 +10,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly torch_version=2.13.0  # what is installed
-readonly easy_vqa_version=1.0
 readonly torch_minimum=2.11    # what is accepted; the same number as in cmake/FindTorchWheel.cmake
+readonly easy_vqa_version=1.0
 
 # What CMake asks for, what draws the figures, and the typefaces of `espalier synth`.
 readonly needed=(

@@ -79,6 +79,13 @@ std::string attach(const fs::path& folder, Session& session) {
   return adapter.fingerprint;
 }
 
+/// How an adapter was trained; nothing where no record of it lies beside it.
+std::optional<ScoredTraining> training_of(const fs::path& adapter) {
+  const fs::path record = adapter / "training.json";
+  if (adapter.empty() || !path_exists(record)) return std::nullopt;
+  return read_scored_training(record);
+}
+
 // ---- another evaluation beside this one ----
 
 /// What another model answered to the same questions.
@@ -293,6 +300,7 @@ int run_eval(const EvalArguments& arguments) {
   QuestionFiles asked = read_question_files(arguments.questions, arguments.limit,
                                             arguments.seed);  // the cheap and fallible part first
   const auto other = read_other(arguments.against);
+  const auto training = training_of(arguments.adapter);
   check_card(arguments);
   Session session = open_session(arguments.model, arguments.run);
   const std::string adapter = attach(arguments.adapter, session);
@@ -310,10 +318,7 @@ int run_eval(const EvalArguments& arguments) {
                          .on_progress = report});
   Scoreboard scoreboard = empty_scoreboard(arguments, session, prepared, asked.ends);
   scoreboard.adapter_fingerprint = adapter;
-  const fs::path training = arguments.adapter / "training.json";
-  if (!adapter.empty() && path_exists(training)) {
-    scoreboard.training = read_scored_training(training);
-  }
+  scoreboard.training = training;
   if (other) check_comparable(scoreboard, asked.questions, *other, arguments.against);
 
   EvaluationFolder folder(arguments.out, scoreboard, arguments.force);

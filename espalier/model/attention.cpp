@@ -54,6 +54,18 @@ avx512::HeadRows rows_of(const at::Tensor& x) {
           .head_stride = x.stride(1)};
 }
 
+/// The rows from a token on.
+avx512::HeadRows rows_from(const at::Tensor& x, int64_t token) {
+  avx512::HeadRows rows = rows_of(x);
+  rows.data += token * rows.token_stride;
+  return rows;
+}
+
+/// Whether so few tokens of a group of query heads read K and V where they lie.
+bool are_few(int64_t tokens, int64_t group) {
+  return tokens <= kFewTokens && tokens * group <= kFewRows;
+}
+
 at::Tensor bytes(int64_t count) { return at::empty({count}, at::kByte); }
 
 struct Operands {
@@ -131,10 +143,6 @@ void attend_steps_avx512(const at::Tensor& q, const at::Tensor& k, const at::Ten
   longest.tokens = 1;
   longest.keys = most_keys(segments);
   const int64_t kv_heads = k.size(1);
-  const auto from = [](avx512::HeadRows rows, int64_t row) {
-    rows.data += row * rows.token_stride;
-    return rows;
-  };
   auto* to = static_cast<uint16_t*>(out.mutable_data_ptr());
   for_each_task(std::ssize(segments) * kv_heads, avx512::few_scratch_bytes(longest),
                 [&](int64_t i, void* scratch) {
@@ -142,8 +150,8 @@ void attend_steps_avx512(const at::Tensor& q, const at::Tensor& k, const at::Ten
                   const AttentionSegment& own = segments[static_cast<std::size_t>(row)];
                   avx512::AttentionShape shape = longest;
                   shape.keys = own.key_end - own.key_begin;
-                  avx512::attend_few(shape, from(rows_of(q), row), from(rows_of(k), own.key_begin),
-                                     from(rows_of(v), own.key_begin), i % kv_heads, scratch,
+                  avx512::attend_few(shape, rows_from(q, row), rows_from(k, own.key_begin),
+                                     rows_from(v, own.key_begin), i % kv_heads, scratch,
                                      to + row * out.size(1));
                 });
 }
@@ -203,10 +211,6 @@ at::Tensor attend_short(const at::Tensor& q, const at::Tensor& k, const at::Tens
   const int64_t packed =
       4 * (avx512::packed_keys_words(longest) + avx512::packed_values_words(longest));
   const int64_t kv_heads = k.size(1);
-  const auto from = [](avx512::HeadRows rows, int64_t row) {
-    rows.data += row * rows.token_stride;
-    return rows;
-  };
   at::Tensor out = result_of(q);
   auto* to = static_cast<uint16_t*>(out.mutable_data_ptr());
   for_each_task(std::ssize(segments) * kv_heads, packed + avx512::block_scratch_bytes(longest),
@@ -218,11 +222,11 @@ at::Tensor attend_short(const at::Tensor& q, const at::Tensor& k, const at::Tens
                   shape.keys = own.key_end - own.key_begin;
                   auto* keys = static_cast<uint32_t*>(scratch);
                   uint32_t* values = keys + avx512::packed_keys_words(shape);
-                  pack_keys(shape, from(rows_of(k), own.key_begin), head, keys);
-                  pack_values(shape, from(rows_of(v), own.key_begin), head, values);
+                  pack_keys(shape, rows_from(k, own.key_begin), head, keys);
+                  pack_values(shape, rows_from(v, own.key_begin), head, values);
                   const int64_t rows = shape.tokens * (shape.heads / kv_heads);
                   for (int64_t block = 0; block * avx512::kBlockRows < rows; ++block) {
-                    attend_block(shape, from(rows_of(q), own.query_begin),
+                    attend_block(shape, rows_from(q, own.query_begin),
                                  {.kv_head = head, .keys = keys, .values = values}, block,
                                  static_cast<char*>(scratch) + packed,
                                  to + own.query_begin * out.size(1));
@@ -238,8 +242,8 @@ bool all_short(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
   return ours(q, k, v, options) && std::ranges::all_of(segments, [&](const auto& segment) {
            const int64_t tokens = segment.query_end - segment.query_begin;
            const int64_t keys = segment.key_end - segment.key_begin;
-           const bool few = tokens <= kFewTokens && tokens * group <= kFewRows;
-           return !few && keys > 0 && keys <= kShortKeys && (!options.causal || keys >= tokens);
+           return !are_few(tokens, group) && keys > 0 && keys <= kShortKeys &&
+                  (!options.causal || keys >= tokens);
          });
 }
 
@@ -278,8 +282,7 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
       .shape = shape_of(q, k, options), .q = rows_of(q), .k = rows_of(k), .v = rows_of(v)};
   at::Tensor out = result_of(q);
   auto* to = static_cast<uint16_t*>(out.mutable_data_ptr());
-  const int64_t rows_of_group = q.size(0) * q.size(1) / k.size(1);
-  if (q.size(0) <= kFewTokens && rows_of_group <= kFewRows) {
+  if (are_few(q.size(0), q.size(1) / k.size(1))) {
     attend_few(operands, to);
   } else {
     attend_blocks(operands, to);

@@ -31,13 +31,11 @@ std::span<const std::byte> bytes_of_number(const std::int64_t& number) {
 /// What decides the features besides the picture: the tower's weights and the type it runs in.
 std::string name_of(const Qwen3VL& model) {
   VisionTower tower = model.visual;
-  std::vector<at::Tensor> tensors;
-  visit_tensors(tower, [&](const std::string&, at::Tensor& tensor) {
-    if (tensor.defined()) tensors.push_back(tensor.cpu().contiguous());
-  });
   Sha256 hash;
   hash.update(at::toString(model.dtype()));
-  for (const at::Tensor& tensor : tensors) hash.update(bytes_of(tensor));
+  visit_tensors(tower, [&](const std::string&, at::Tensor& tensor) {
+    if (tensor.defined()) hash.update(bytes_of(tensor.cpu().contiguous()));
+  });
   return hash.finish().substr(0, 32);
 }
 
