@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace espalier {
@@ -22,5 +23,8 @@ std::vector<std::string> nearest_first(const std::string& word, std::vector<std:
 /// as they are given.
 std::string unknown_word(const std::string& kind, const std::string& word,
                          std::vector<std::string> known);
+
+/// The parts of a text between its commas, empty ones too: one more than it has commas.
+std::vector<std::string> split_at_commas(std::string_view text);
 
 }  // namespace espalier

@@ -11,6 +11,7 @@
 #include "espalier/base/files.h"
 #include "espalier/base/hash.h"
 #include "espalier/base/json.h"
+#include "espalier/base/words.h"
 #include "espalier/checkpoint/copy_weights.h"
 #include "espalier/cli/commands.h"
 #include "espalier/cli/output.h"
@@ -66,14 +67,7 @@ LoraOptions lora_of(const FinetuneArguments& arguments) {
   lora.rank = arguments.lora_rank.value_or(lora.rank);
   lora.alpha = arguments.lora_alpha.value_or(lora.alpha);
   lora.dropout = arguments.lora_dropout.value_or(lora.dropout);
-  if (arguments.lora_targets.empty()) return lora;
-  lora.targets.clear();
-  for (std::size_t begin = 0; begin <= arguments.lora_targets.size();) {
-    const std::size_t end =
-        std::min(arguments.lora_targets.find(',', begin), arguments.lora_targets.size());
-    lora.targets.push_back(arguments.lora_targets.substr(begin, end - begin));
-    begin = end + 1;
-  }
+  if (!arguments.lora_targets.empty()) lora.targets = split_at_commas(arguments.lora_targets);
   return lora;
 }
 

@@ -7,6 +7,7 @@
 
 #include "espalier/base/error.h"
 #include "espalier/base/files.h"
+#include "espalier/base/words.h"
 #include "espalier/cli/commands.h"
 #include "espalier/prune/ranking.h"
 #include "espalier/records/layer_ranges.h"
@@ -23,11 +24,10 @@ constexpr std::int64_t kDeepStackLayers = 3;  // a vision feature is added after
 /// "math=0.3,nonmath=0.7"; a domain's name may have an equals sign, its weight has none.
 std::vector<std::pair<std::string, double>> parse_weights(std::string_view text) {
   std::vector<std::pair<std::string, double>> weights;
-  while (!text.empty()) {
-    const std::string_view part = text.substr(0, text.find(','));
-    text.remove_prefix(std::min(part.size() + 1, text.size()));
+  if (text.empty()) return weights;
+  for (const std::string& part : split_at_commas(text)) {
     const std::size_t equals = part.rfind('=');
-    const std::string_view number = equals == std::string_view::npos ? "" : part.substr(equals + 1);
+    const std::string number = equals == std::string::npos ? "" : part.substr(equals + 1);
     double weight = 0.0;
     const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), weight);
     require(!number.empty() && error == std::errc() && end == number.data() + number.size(),

@@ -6,6 +6,7 @@
 
 #include "espalier/base/error.h"
 #include "espalier/base/files.h"
+#include "espalier/base/words.h"
 #include "espalier/cli/commands.h"
 #include "espalier/cli/output.h"
 #include "espalier/cli/progress_line.h"
@@ -28,22 +29,11 @@ SynthPrompts prompts_of_the_paper() {
   return prompts;
 }
 
-std::vector<std::string> split_at_commas(std::string_view text) {
-  std::vector<std::string> parts;
-  while (!text.empty()) {
-    const std::string_view part = text.substr(0, text.find(','));
-    parts.emplace_back(part);
-    text.remove_prefix(std::min(text.size(), part.size() + 1));
-  }
-  return parts;
-}
-
 SynthOptions options_of(const SynthArguments& arguments) {
   SynthOptions options{.count = arguments.count,
                        .seed = arguments.seed,
                        .split = parse_split(arguments.split),
                        .scale = arguments.scale,
-                       .subtasks = split_at_commas(arguments.subtasks),
                        .text_only = arguments.text,
                        .prompts = prompts_of_the_paper(),
                        .threads = arguments.threads};
@@ -52,6 +42,7 @@ SynthOptions options_of(const SynthArguments& arguments) {
   } else {
     options.domains = {arguments.domain};
   }
+  if (!arguments.subtasks.empty()) options.subtasks = split_at_commas(arguments.subtasks);
   if (!arguments.kinds.empty()) options.kinds = parse_kinds(arguments.kinds);
   if (!arguments.fonts.empty()) options.font_folders = {arguments.fonts};
   return options;

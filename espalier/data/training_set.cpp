@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "espalier/base/error.h"
-#include "espalier/base/files.h"
+#include "espalier/base/file_bytes.h"
 #include "espalier/base/hash.h"
 #include "espalier/base/parallel.h"
 #include "espalier/data/conversations.h"
@@ -74,7 +74,7 @@ class Planner {
     sample.place = conversation.place;
     std::vector<std::string> names;
     for (const fs::path& image : conversation.images) {
-      const MappedFile file(image);
+      const FileBytes file(image);
       names.push_back(image.string());
       sample.picture_sizes.push_back(image_size(file.bytes(), names.back()));
       const fs::path relative = image.lexically_relative(row.folder);

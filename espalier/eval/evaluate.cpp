@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "espalier/base/error.h"
-#include "espalier/base/files.h"
+#include "espalier/base/file_bytes.h"
 #include "espalier/base/hash.h"
 #include "espalier/model/generate.h"
 #include "espalier/model/tasks.h"
@@ -52,7 +52,7 @@ OpenedQuestion open(const AnsweringModel& of, const Question& question,
   std::vector<Size> sizes;
   std::vector<std::string> names;
   for (const auto& path : question.images) {
-    const MappedFile file(path);
+    const FileBytes file(path);
     const Image image = decode_image(file.bytes(), path.string());
     sizes.push_back({.width = image.width, .height = image.height});
     names.push_back(path.string());

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "espalier/base/error.h"
-#include "espalier/base/files.h"
+#include "espalier/base/file_bytes.h"
 #include "espalier/image/decoders.h"
 #include "espalier/image/orientation.h"
 
@@ -71,7 +71,7 @@ Size image_size(std::span<const std::byte> bytes, std::string_view source,
 }
 
 Image read_image(const std::filesystem::path& path, const DecodeOptions& options) {
-  const MappedFile file(path);
+  const FileBytes file(path);
   return decode_image(file.bytes(), path.string(), options);
 }
 

@@ -18,6 +18,7 @@
 
 #include "espalier/base/error.h"
 #include "espalier/base/files.h"
+#include "espalier/base/words.h"
 
 namespace espalier {
 
@@ -220,16 +221,14 @@ std::string_view name_of(FigureFormat format) {
 
 std::vector<FigureFormat> parse_figure_formats(std::string_view text) {
   std::vector<FigureFormat> formats;
-  while (true) {
-    const std::string_view word = text.substr(0, text.find(','));
+  for (const std::string& word : split_at_commas(text)) {
     const auto* known = std::ranges::find(kFormats, word, name_of);
     require(known != kFormats.end(), "--formats: wanted some of svg,pdf,png, found '{}'", word);
     require(std::ranges::find(formats, *known) == formats.end(), "--formats: {} is named twice",
             word);
     formats.push_back(*known);
-    if (word.size() == text.size()) return formats;
-    text.remove_prefix(word.size() + 1);
   }
+  return formats;
 }
 
 std::string script_of(const Figure& figure) {

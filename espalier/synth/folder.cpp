@@ -258,8 +258,7 @@ class SynthWriter {
 std::vector<KindWeight> parse_kinds(std::string_view text) {
   std::vector<KindWeight> kinds;
   std::set<ProblemKind> seen;
-  while (true) {
-    const std::string_view item = text.substr(0, text.find(','));
+  for (const std::string_view item : split_at_commas(text)) {
     const std::string_view name = item.substr(0, item.find('='));
     KindWeight kind{.kind = parse_problem_kind(name), .weight = 1};
     if (name.size() < item.size()) {
@@ -271,9 +270,8 @@ std::vector<KindWeight> parse_kinds(std::string_view text) {
     }
     require(seen.insert(kind.kind).second, "the kind {} is given twice", name);
     kinds.push_back(kind);
-    if (item.size() == text.size()) return kinds;
-    text.remove_prefix(item.size() + 1);
   }
+  return kinds;
 }
 
 SynthCounts write_synth(const OutputDirectory& out, const SynthOptions& options) {

@@ -66,6 +66,23 @@ std::string pattern() {
       letter, number, space);
 }
 
+/// What one thread at a time needs to match.
+struct Matcher {
+  DataPointer data{pcre2_match_data_create(1, nullptr)};
+  ContextPointer context{pcre2_match_context_create(nullptr)};
+  StackPointer stack{pcre2_jit_stack_create(kStackStartBytes, kStackLimitBytes, nullptr)};
+
+  Matcher() {
+    if (!data || !context || !stack) throw std::bad_alloc();
+    pcre2_jit_stack_assign(context.get(), nullptr, stack.get());
+    // The pattern cannot run away: no alternative looks at a character more than a few times. So
+    // the limits that guard against patterns would only refuse long texts.
+    pcre2_set_match_limit(context.get(), UINT32_MAX);
+    pcre2_set_depth_limit(context.get(), UINT32_MAX);
+    pcre2_set_heap_limit(context.get(), UINT32_MAX);
+  }
+};
+
 }  // namespace
 
 struct Pretokenizer::Code {
@@ -91,25 +108,17 @@ Pretokenizer::~Pretokenizer() = default;
 void Pretokenizer::split(std::string_view text,
                          const std::function<void(std::string_view)>& take) const {
   if (text.empty()) return;
-  const DataPointer data(pcre2_match_data_create(1, nullptr));
-  const ContextPointer context(pcre2_match_context_create(nullptr));
-  const StackPointer stack(pcre2_jit_stack_create(kStackStartBytes, kStackLimitBytes, nullptr));
-  if (!data || !context || !stack) throw std::bad_alloc();
-  pcre2_jit_stack_assign(context.get(), nullptr, stack.get());
-  // The pattern cannot run away: no alternative looks at a character more than a few times. So the
-  // limits that guard against patterns would only refuse long texts.
-  pcre2_set_match_limit(context.get(), UINT32_MAX);
-  pcre2_set_depth_limit(context.get(), UINT32_MAX);
-  pcre2_set_heap_limit(context.get(), UINT32_MAX);
+  // Made once a thread: to map and unmap a stack takes longer than to match a short text.
+  static thread_local const Matcher matcher;
   for (std::size_t position = 0; position < text.size();) {
     const int result =
         pcre2_match(code_->pattern.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
-                    position, PCRE2_NO_UTF_CHECK, data.get(), context.get());
+                    position, PCRE2_NO_UTF_CHECK, matcher.data.get(), matcher.context.get());
     if (result < 0) {
       throw std::runtime_error(fmt::format("splitting the text at byte {} of {}: {}", position,
                                            text.size(), message_of(result)));
     }
-    const std::size_t end = pcre2_get_ovector_pointer(data.get())[1];
+    const std::size_t end = pcre2_get_ovector_pointer(matcher.data.get())[1];
     assume(end > position, "every alternative of the split pattern takes a character");
     take(text.substr(position, end - position));
     position = end;

@@ -18,11 +18,10 @@
 
 #include "espalier/base/error.h"
 #include "espalier/base/parallel.h"
-#include "espalier/data/packing.h"
-#include "espalier/data/prefetch.h"
 #include "espalier/data/sample_order.h"
 #include "espalier/records/event_file.h"
 #include "espalier/train/flops.h"
+#include "espalier/train/pack_source.h"
 #include "espalier/train/training_folder.h"
 
 namespace espalier {
@@ -51,47 +50,6 @@ struct StepSums {
   std::vector<std::int64_t> rows_by_source;
 };
 
-/// The samples of a step, counted.
-struct StepCounts {
-  std::int64_t samples = 0;
-  std::int64_t tokens = 0;
-  std::int64_t visual_tokens = 0;
-  std::int64_t label_tokens = 0;
-  std::int64_t patches = 0;
-};
-
-std::int64_t patches_of(const TrainingSample& sample) {
-  std::int64_t patches = 0;
-  for (const ImageGrid& grid : sample.placed.grids) patches += grid.patches();
-  return patches;
-}
-
-StepCounts count(const TrainingSet& set, std::span<const std::size_t> samples) {
-  StepCounts counts{.samples = std::ssize(samples)};
-  for (const std::size_t i : samples) {
-    const TrainingSample& sample = set.samples[i];
-    counts.tokens += std::ssize(sample.ids);
-    counts.visual_tokens += sample.visual_tokens;
-    counts.label_tokens += sample.label_tokens;
-    counts.patches += patches_of(sample);
-  }
-  return counts;
-}
-
-/// Samples by packs, in the order in which the packs run.
-std::vector<std::vector<std::size_t>> packs_of(const TrainingSet& set,
-                                               std::span<const std::size_t> samples,
-                                               std::int64_t pack_tokens) {
-  std::vector<std::int64_t> lengths;
-  for (const std::size_t i : samples) lengths.push_back(std::ssize(set.samples[i].ids));
-  std::vector<std::vector<std::size_t>> packs;
-  for (const auto& places : pack_samples(lengths, pack_tokens)) {
-    packs.emplace_back();
-    for (const std::size_t place : places) packs.back().push_back(samples[place]);
-  }
-  return packs;
-}
-
 /// While it lives, what this thread computes stays on this thread.
 class OneThread {
  public:
@@ -106,59 +64,6 @@ class OneThread {
 
  private:
   int before_;
-};
-
-/// A pack's samples with their decoded pictures.
-struct DecodedPack {
-  std::vector<const TrainingSample*> samples;
-  std::vector<std::vector<Image>> images;
-};
-
-/// The packs of one step or of a validation, with their pictures decoded ahead.
-class PackSource {
- public:
-  PackSource(const TrainingInputs& inputs, const TrainingSet& set, const TrainingOptions& options)
-      : inputs_(inputs),
-        set_(set),
-        options_(options),
-        prefetcher_(set.samples, {.threads = std::max<std::size_t>(1, options.threads)}) {}
-
-  /// Asks for the pictures of a step that comes later.
-  void ask(const std::vector<std::vector<std::size_t>>& packs) {
-    for (const auto& pack : packs) prefetcher_.ask(pack);
-  }
-
-  /// The next pack that was asked for.
-  DecodedPack next(const std::vector<std::size_t>& samples) {
-    const auto begin = Clock::now();
-    DecodedPack decoded;
-    for (const std::size_t i : samples) {
-      decoded.samples.push_back(&set_.samples[i]);
-      decoded.images.push_back(prefetcher_.next());
-    }
-    wait_seconds_ += seconds_since(begin);
-    return decoded;
-  }
-
-  /// What the model reads of a pack; from any thread.
-  [[nodiscard]] PackedSamples pack(DecodedPack decoded, const StepCounts& counts) const {
-    return pack_together(decoded.samples, std::move(decoded.images),
-                         {.normalizer = options_.normalizer,
-                          .samples = counts.samples,
-                          .label_tokens = counts.label_tokens,
-                          .tokens = counts.tokens},
-                         inputs_.trained.model.config, inputs_.preprocessor);
-  }
-
-  /// Seconds that somebody waited for pictures since the last call.
-  double take_wait_seconds() { return std::exchange(wait_seconds_, 0.0); }
-
- private:
-  const TrainingInputs& inputs_;
-  const TrainingSet& set_;
-  const TrainingOptions& options_;
-  PicturePrefetcher prefetcher_;
-  double wait_seconds_ = 0.0;
 };
 
 void add(const TrainingSet& set, const std::vector<std::size_t>& samples,
@@ -198,7 +103,7 @@ class Run {
         folder_(out, options.header, options.force),
         state_(make_optimizer_state(inputs.trained.parameters)),
         buffers_(static_cast<std::size_t>(options.workers - 1)),
-        source_(inputs, inputs.set, options) {
+        source_(source_of(inputs.set)) {
     for (at::Tensor& buffer : buffers_) {
       buffer = at::zeros_like(inputs.trained.parameters.gradients);
     }
@@ -224,6 +129,14 @@ class Run {
   }
 
  private:
+  [[nodiscard]] PackSourceInputs source_of(const TrainingSet& set) const {
+    return {.set = set,
+            .config = inputs_.trained.model.config,
+            .preprocessor = inputs_.preprocessor,
+            .normalizer = options_.normalizer,
+            .threads = options_.threads};
+  }
+
   [[nodiscard]] PlannedStep plan_step(std::int64_t step) const {
     PlannedStep planned{.samples = samples_of_step(order_, step), .packs = {}};
     planned.packs = packs_of(inputs_.set, planned.samples.samples, options_.pack_tokens);
@@ -259,7 +172,7 @@ class Run {
     PackSize largest;
     for (std::int64_t step = first_; step < std::min(steps_, first_ + kLookedAt); ++step) {
       for (const auto& pack : plan_step(step).packs) {
-        const StepCounts counts = count(inputs_.set, pack);
+        const SampleCounts counts = count_samples(inputs_.set, pack);
         largest.tokens = std::max(largest.tokens, counts.tokens);
         largest.label_tokens = std::max(largest.label_tokens, counts.label_tokens);
         largest.patches = std::max(largest.patches, counts.patches);
@@ -280,7 +193,7 @@ class Run {
   void run_step(std::int64_t step, const PlannedStep& planned) {
     const auto begin = Clock::now();
     const auto& [samples, packs] = planned;
-    const StepCounts counts = count(inputs_.set, samples.samples);
+    const SampleCounts counts = count_samples(inputs_.set, samples.samples);
     StepSums sums = empty_sums();
     for (std::size_t p = 0; p < packs.size();) p += run_packs(step, p, packs, counts, sums);
     // A cosine down to the peak itself is constant.
@@ -306,7 +219,7 @@ class Run {
   /// gradients are summed in the packs' order: the result depends on the number of workers alone.
   std::size_t run_packs(std::int64_t step, std::size_t first,
                         const std::vector<std::vector<std::size_t>>& packs,
-                        const StepCounts& counts, StepSums& sums) {
+                        const SampleCounts& counts, StepSums& sums) {
     const std::size_t together =
         std::min(packs.size() - first, static_cast<std::size_t>(options_.workers));
     std::vector<DecodedPack> decoded;
@@ -376,7 +289,7 @@ class Run {
   }
 
   [[nodiscard]] TrainingStep describe(std::int64_t step, const StepSamples& samples,
-                                      const StepCounts& counts, const StepSums& sums) const {
+                                      const SampleCounts& counts, const StepSums& sums) const {
     TrainingStep record{
         .step = step + 1,
         .epoch = static_cast<double>(samples.epoch) +
@@ -403,7 +316,7 @@ class Run {
     return record;
   }
 
-  void measure_time(Clock::time_point begin, const StepCounts& counts, TrainingStep& record) {
+  void measure_time(Clock::time_point begin, const SampleCounts& counts, TrainingStep& record) {
     record.seconds = seconds_since(begin);
     record.data_wait_seconds = source_.take_wait_seconds();
     record.tokens_per_second = static_cast<double>(counts.tokens) / record.seconds;
@@ -429,8 +342,8 @@ class Run {
     const TrainingSet& set = *inputs_.validation;
     std::vector<std::size_t> all(set.samples.size());
     std::iota(all.begin(), all.end(), 0);
-    const StepCounts counts = count(set, all);
-    PackSource source(inputs_, set, options_);
+    const SampleCounts counts = count_samples(set, all);
+    PackSource source(source_of(set));
     const auto packs = packs_of(set, all, options_.pack_tokens);
     source.ask(packs);
     double sum = 0.0;

@@ -33,5 +33,12 @@ TEST(Words, ThatAreUnknownAreNamedWithTheAlternatives) {
   EXPECT_EQ(unknown_word("rule", "xyz", {"topk"}), "unknown rule xyz; wanted topk");
 }
 
+TEST(Words, AreSplitAtCommas) {
+  EXPECT_THAT(split_at_commas(""), ElementsAre(""));
+  EXPECT_THAT(split_at_commas("a"), ElementsAre("a"));
+  EXPECT_THAT(split_at_commas("a,b c"), ElementsAre("a", "b c"));
+  EXPECT_THAT(split_at_commas(",a,,b,"), ElementsAre("", "a", "", "b", ""));
+}
+
 }  // namespace
 }  // namespace espalier

@@ -19,19 +19,25 @@ using ::testing::IsEmpty;
 
 using Lengths = std::vector<std::int64_t>;
 
-TEST(PackSamples, TakesTheLongestFirstToWhereItFitsBest) {
-  // In order of length: 7 opens pack 0 (room 3); 6 opens 1 (room 4); 3 would fit both and goes to
-  // 0, where nothing is left; 2 (the earlier one) goes to 1 (room 2), then 2 to 1 (room 0); 1 opens
-  // 2. Numbers:                       0  1  2  3  4  5
+TEST(PackSamples, SpreadsSamplesOverAsFewPacks) {
+  // Best-fit decreasing makes three packs of 10, 10 and 1. In order of length 7, 6 and 3 open packs
+  // 0, 1 and 2; 2 (the earlier one) and 2 go to pack 2, the shortest both times; 1 goes to pack 1.
+  // Numbers:                       0  1  2  3  4  5
   EXPECT_THAT(pack_samples(Lengths{2, 7, 3, 1, 6, 2}, 10),
-              ElementsAre(ElementsAre(1, 2), ElementsAre(0, 4, 5), ElementsAre(3)));
+              ElementsAre(ElementsAre(1), ElementsAre(3, 4), ElementsAre(0, 2, 5)));
+}
+
+TEST(PackSamples, FitsThemTightlyWhereAnEvenSpreadFindsNoRoom) {
+  // Spread evenly, 3 and 3 part and the last 2 finds 5 in both packs of 6.
+  EXPECT_THAT(pack_samples(Lengths{3, 3, 2, 2, 2}, 6),
+              ElementsAre(ElementsAre(0, 1), ElementsAre(2, 3, 4)));
 }
 
 TEST(PackSamples, PrefersTheTighterPackToTheEarlier) {
-  // 110 opens pack 0 (room 90), 101 opens pack 1 (room 99), where 95 goes (room 4). 3 fits into
-  // both.
-  EXPECT_THAT(pack_samples(Lengths{110, 101, 95, 3}, 200),
-              ElementsAre(ElementsAre(0), ElementsAre(1, 2, 3)));
+  // 110 opens pack 0 (room 90), 101 opens pack 1 (room 99), where 95 goes (room 4). 4 fits into
+  // both. The 201 keeps all of them from being spread.
+  EXPECT_THAT(pack_samples(Lengths{110, 101, 95, 4, 201}, 200),
+              ElementsAre(ElementsAre(4), ElementsAre(0), ElementsAre(1, 2, 3)));
 }
 
 TEST(PackSamples, TakesTheEarlierOfEquals) {
