@@ -59,6 +59,8 @@ std::span<const std::byte> as_bytes(std::string_view text) {
 
 fs::path fixture(const std::string& name) { return fs::path(ESPALIER_FIXTURES) / name; }
 
+fs::path example(const std::string& name) { return fs::path(ESPALIER_EXAMPLES) / name; }
+
 std::optional<fs::path> test_data() {
   const char* folder = std::getenv("ESPALIER_TEST_DATA");
   if (folder == nullptr || *folder == '\0') return std::nullopt;

@@ -55,6 +55,9 @@ std::span<const std::byte> as_bytes(std::string_view text);
 /// The committed fixture of that name, e.g. "models/gqa".
 std::filesystem::path fixture(const std::string& name);
 
+/// Something in the project's examples/.
+std::filesystem::path example(const std::string& name);
+
 /// Real pictures, questions and Qwen's vocabulary: the folder that ESPALIER_TEST_DATA names, if
 /// it is set. A test that needs it says so with GTEST_SKIP and goes.
 std::optional<std::filesystem::path> test_data();

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Trains the demo model from random weights, in stages; README.md says why these. Each stage goes on
-# where it was cut off: run the script again. Some three hours of two cores.
+# where it was cut off: run the script again. Some two hours of two cores.
 #
 #   examples/demo-model/train.sh WORK     WORK holds data, runs and models; 6 GB
 #
@@ -61,19 +61,39 @@ draw written --domain math --text --count 60000 --seed 1 --kinds "${kinds}"
 draw problems --domain math --count 200000 --seed 11 --kinds "${kinds}"
 draw scenes --domain scenes --count 50000 --seed 12
 make_once "${work}/easy-vqa" "${python}" "${here}/make_data.py" easy-vqa --split train
-make_once "${work}/signs" "${python}" "${here}/make_data.py" read --count 50000
+make_once "${work}/strips-1" "${python}" "${here}/make_data.py" read --count 25000
+make_once "${work}/strips-2" "${python}" "${here}/make_data.py" read --count 25000 --seed 1
 
 mix corpus.jsonl corpus corpus-text -- --short 0.5
 mix text.jsonl written -- --short 0.9 --keep math/rephrase=0.05 math/formalize=0.15 math/verify=0.05
-mix read.jsonl problems scenes easy-vqa easy-vqa -- --short 0.95 --seed 1 --keep math/formalize=0.5 \
-  math/cot=0.06 math/direct=0.06 math/rephrase=0.02 math/verify=0.02 scenes/caption=0.6 \
-  scenes/counting=0.3 scenes/entities=0.1 scenes/grounding=0.1 scenes/count-by-shape=0.2 \
-  scenes/count-by-colour=0.3
-mix joint.jsonl problems scenes easy-vqa easy-vqa -- --short 0.85 --seed 2 --keep math/formalize=0.1 \
-  math/cot=0.8 math/direct=1 math/rephrase=0.02 math/verify=0.02 scenes/caption=1 \
-  scenes/counting=0.4 scenes/entities=0.05 scenes/grounding=0.05 scenes/count-by-shape=0.15 \
+mix see.jsonl problems scenes easy-vqa -- --short 0.95 --seed 1 --keep math/formalize=0.6 \
+  math/direct=0.1 math/cot=0.05 math/rephrase=0.02 math/verify=0.02 scenes/caption=0.5 \
+  scenes/counting=0.2 scenes/entities=0.1 scenes/grounding=0.1 scenes/count-by-shape=0.05 \
+  scenes/count-by-colour=0.05
+mix signs.jsonl problems scenes easy-vqa -- --short 0.95 --seed 2 --keep math/formalize=0.27 \
+  math/direct=0.045 math/cot=0.022 math/rephrase=0.009 math/verify=0.009 scenes/caption=0.22 \
+  scenes/counting=0.09 scenes/entities=0.045 scenes/grounding=0.045 scenes/count-by-shape=0.022 \
+  scenes/count-by-colour=0.022 easy-vqa=0.45
+mix read.jsonl problems scenes easy-vqa easy-vqa -- --short 0.95 --seed 3 --keep math/formalize=0.3 \
+  math/direct=0.06 math/cot=0.06 math/rephrase=0.02 math/verify=0.02 scenes/caption=0.6 \
+  scenes/counting=0.4 scenes/entities=0.15 scenes/grounding=0.1 scenes/count-by-shape=0.4 \
+  scenes/count-by-colour=0.5
+mix joint-1.jsonl problems scenes easy-vqa easy-vqa -- --short 0.85 --seed 5 --keep math/formalize=0.1 \
+  math/cot=0.8 math/rephrase=0.02 math/verify=0.02 scenes/counting=0.4 scenes/entities=0.05 \
+  scenes/grounding=0.05 scenes/count-by-shape=0.15 scenes/count-by-colour=0.15
+mix joint-2.jsonl problems scenes scenes easy-vqa easy-vqa -- --short 0.85 --seed 6 \
+  --keep math/formalize=0.1 math/cot=0.55 math/direct=0.7 math/rephrase=0.01 math/verify=0.01 \
+  scenes/counting=0.4 scenes/entities=0.1 scenes/grounding=0.1 scenes/count-by-shape=0.15 \
   scenes/count-by-colour=0.15
-mix text-joint.jsonl written -- --short 0.95 --seed 3 --keep math/formalize=0.05 math/cot=0.3 \
+mix joint-3.jsonl problems scenes scenes easy-vqa easy-vqa -- --short 0.7 --seed 7 \
+  --keep math/formalize=0.4 math/cot=0.5 math/direct=0.4 math/rephrase=0.02 math/verify=0.02 \
+  scenes/counting=0.4 scenes/entities=0.1 scenes/grounding=0.1 scenes/count-by-shape=0.15 \
+  scenes/count-by-colour=0.15
+mix joint-4.jsonl problems scenes scenes easy-vqa easy-vqa -- --short 0.6 --seed 8 \
+  --keep math/formalize=0.3 math/cot=0.6 math/direct=0.8 math/rephrase=0.02 math/verify=0.02 \
+  scenes/counting=0.4 scenes/entities=0.1 scenes/grounding=0.1 scenes/count-by-shape=0.2 \
+  scenes/count-by-colour=0.2
+mix text-joint.jsonl written -- --short 0.95 --seed 4 --keep math/formalize=0.05 math/cot=0.3 \
   math/direct=0.6 math/rephrase=0.02 math/verify=0.02
 
 # ---- stages
@@ -82,11 +102,16 @@ mix text-joint.jsonl written -- --short 0.95 --seed 3 --keep math/formalize=0.05
   --corpus "${work}/corpus.jsonl" "${work}/easy-vqa/conversations.jsonl"
 # To calculate, from text.
 train text start 450 128 0.015 0.3 text.jsonl
-# To see, with four of the layers, which costs a third: signs first, then everything.
+# To see, with four of the layers, which costs a third.
 [[ -e ${work}/shallow ]] || "${espalier}" prune "${work}/text" \
   --layers 3,4,5,6,7,8,9,10,11,12,13,14 --out "${work}/shallow" --quiet
-train first-read shallow 700 256 0.015 0.1 signs/conversations.jsonl read.jsonl
-train read first-read 2400 256 0.006 0 signs/conversations.jsonl read.jsonl
-# Both, with all layers.
+train see shallow 600 256 0.015 0.1 see.jsonl
+train signs see 700 256 0.015 0.1 strips-1/conversations.jsonl strips-2/conversations.jsonl signs.jsonl
+train read signs 600 256 0.006 0.1 strips-1/conversations.jsonl read.jsonl
+# Both, with all layers. More captions from the second stage on, more reading in the third, where the
+# rate goes down to zero; then once more from half of it.
 make_once "${work}/grown" "${python}" "${here}/grow.py" "${work}/text" "${work}/read"
-train joint grown 4500 128 0.006 0 joint.jsonl text-joint.jsonl
+train joint-1 grown 1278 128 0.008 0.85 joint-1.jsonl text-joint.jsonl
+train joint-2 joint-1 1087 128 0.008 0.82 joint-2.jsonl text-joint.jsonl
+train joint-3 joint-2 600 128 0.007 0 joint-3.jsonl text-joint.jsonl
+train joint-4 joint-3 2000 128 0.004 0 joint-4.jsonl text-joint.jsonl
