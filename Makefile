@@ -30,7 +30,7 @@ build: setup ## bin/espalier and bin/espalier-engine
 	@mkdir -p bin
 	@ln -sfn ../build/release/bin/espalier ../build/release/bin/espalier-engine bin/
 
-demo: build ## the whole job on a small model: probe, rank, prune, verify, report
+demo: build ## the paper in small: probe, rank, prune, heal, measure, report
 	@tools/demo.sh
 
 check: ## the form of the sources and the include table
