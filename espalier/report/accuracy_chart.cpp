@@ -35,9 +35,21 @@ double in_percent(double share) { return 100.0 * share; }
 
 /// Scoreboards that one line joins: one criterion's, asked in one way.
 struct Series {
-  std::string name;
+  std::string criterion;
+  std::string manner;
   std::vector<const Scoreboard*> scoreboards;  ///< by layers removed
+
+  [[nodiscard]] std::string name() const { return criterion + manner; }
 };
+
+/// What the lines' `part` is, each value once, in their order.
+std::vector<std::string> each(const std::vector<Series>& series, std::string Series::*part) {
+  std::vector<std::string> values;
+  for (const Series& line : series) {
+    if (std::ranges::find(values, line.*part) == values.end()) values.push_back(line.*part);
+  }
+  return values;
+}
 
 std::int64_t removed_of(const Scoreboard& scoreboard) {
   return scoreboard.plan ? scoreboard.plan->removed : 0;
@@ -75,16 +87,15 @@ std::vector<Series> series_of(const std::vector<NamedScoreboard>& scoreboards) {
     if (base_of(scoreboard) != base_of(scoreboards.front().scoreboard)) return {};
     if (!scoreboard.plan) continue;
     const std::string& criterion = scoreboard.plan->criterion;
-    const std::string line =
-        (criterion.empty() ? "named layers" : criterion) + manner_of(scoreboard);
-    auto known = std::ranges::find(series, line, &Series::name);
-    if (known == series.end()) known = series.insert(series.end(), {.name = line});
+    const Series line{.criterion = criterion.empty() ? "named layers" : criterion,
+                      .manner = manner_of(scoreboard)};
+    auto known = std::ranges::find(series, line.name(), &Series::name);
+    if (known == series.end()) known = series.insert(series.end(), line);
     known->scoreboards.push_back(&scoreboard);
   }
   for (Series& line : series) {
-    const std::string manner = manner_of(*line.scoreboards.front());
     for (const auto& [name, scoreboard] : scoreboards) {
-      if (!scoreboard.plan && manner_of(scoreboard) == manner) {
+      if (!scoreboard.plan && manner_of(scoreboard) == line.manner) {
         line.scoreboards.push_back(&scoreboard);
       }
     }
@@ -96,7 +107,8 @@ std::vector<Series> series_of(const std::vector<NamedScoreboard>& scoreboards) {
   }
   const bool all_shown = std::ranges::all_of(
       scoreboards, [&](const NamedScoreboard& one) { return is_shown(one.scoreboard, series); });
-  return all_shown && series.size() <= kSeriesColours.size() ? series : std::vector<Series>();
+  const bool colours = each(series, &Series::criterion).size() <= kSeriesColours.size();
+  return all_shown && colours ? series : std::vector<Series>();
 }
 
 std::string title_label(const Figure& figure, const PlotArea& area, const std::string& domain) {
@@ -108,11 +120,63 @@ std::string title_label(const Figure& figure, const PlotArea& area, const std::s
 
 // ---- by layers removed ----
 
-PlotArea panel_area(std::size_t panel) {
-  const double width = (kFigureWidth - kLeft - kBetween - kRight) / 2;
-  const double left = kLeft + static_cast<double>(panel % 2) * (width + kBetween);
-  const double top = kLegendHeight + kTitleHeight +
-                     static_cast<double>(panel / 2) * (kTitleHeight + kPlotHeight + kTicsHeight);
+/// One panel: some lines, of one domain.
+struct Panel {
+  std::string domain;
+  std::string title;
+  std::vector<std::size_t> series;
+};
+
+/// The panels and what they share.
+struct Layout {
+  std::vector<Panel> panels;
+  std::size_t columns = 2;
+  std::vector<std::size_t> colours;  ///< of each line
+  std::vector<std::string> legend;   ///< of each colour
+};
+
+/// Few lines are together in a domain's panel, a colour each. Of many, those that were asked in one
+/// way are, a row of panels a domain and a colour a criterion.
+Layout layout_of(const std::vector<Series>& series, const std::vector<std::string>& domains) {
+  Layout layout;
+  if (series.size() <= kSeriesColours.size()) {
+    std::vector<std::size_t> all;
+    for (std::size_t s = 0; s < series.size(); ++s) {
+      all.push_back(s);
+      layout.colours.push_back(s);
+      layout.legend.push_back(series[s].name());
+    }
+    for (const auto& domain : domains) layout.panels.push_back({domain, domain, all});
+    return layout;
+  }
+  layout.legend = each(series, &Series::criterion);
+  for (const Series& line : series) {
+    const auto place = std::ranges::find(layout.legend, line.criterion) - layout.legend.begin();
+    layout.colours.push_back(static_cast<std::size_t>(place));
+  }
+  const auto manners = each(series, &Series::manner);
+  layout.columns = manners.size();
+  for (const auto& domain : domains) {
+    for (const auto& manner : manners) {
+      // ", healed by sft" beside the panel of those that were not, which names the domain.
+      Panel panel{
+          .domain = domain, .title = manner.empty() ? domain : manner.substr(2), .series = {}};
+      for (std::size_t s = 0; s < series.size(); ++s) {
+        if (series[s].manner == manner) panel.series.push_back(s);
+      }
+      layout.panels.push_back(std::move(panel));
+    }
+  }
+  return layout;
+}
+
+PlotArea panel_area(std::size_t panel, std::size_t columns) {
+  const auto count = static_cast<double>(columns);
+  const double width = (kFigureWidth - kLeft - (count - 1) * kBetween - kRight) / count;
+  const double left = kLeft + static_cast<double>(panel % columns) * (width + kBetween);
+  const double top =
+      kLegendHeight + kTitleHeight +
+      static_cast<double>(panel / columns) * (kTitleHeight + kPlotHeight + kTicsHeight);
   return {.left = left, .right = left + width, .top = top, .bottom = top + kPlotHeight};
 }
 
@@ -124,15 +188,15 @@ struct RowRange {
 };
 
 /// The rows of a panel's lines, appended to the data.
-std::vector<RowRange> add_rows(Table& data, const std::vector<Series>& series,
-                               const std::string& domain) {
+std::vector<RowRange> add_rows(Table& data, const std::vector<Series>& series, const Panel& panel) {
+  const std::string& domain = panel.domain;
   std::vector<RowRange> ranges;
-  for (std::size_t s = 0; s < series.size(); ++s) {
+  for (const std::size_t s : panel.series) {
     const std::size_t first = data.rows.size();
     for (const Scoreboard* scoreboard : series[s].scoreboards) {
       const ScoreGroup* group = domain_group(*scoreboard, domain);
       if (group == nullptr) continue;
-      data.rows.push_back({domain, series[s].name, removed_of(*scoreboard),
+      data.rows.push_back({domain, series[s].name(), removed_of(*scoreboard),
                            in_percent(group->accuracy), in_percent(group->low),
                            in_percent(group->high)});
     }
@@ -143,16 +207,16 @@ std::vector<RowRange> add_rows(Table& data, const std::vector<Series>& series,
   return ranges;
 }
 
-std::string legend_commands(const Figure& figure, const std::vector<Series>& series) {
+std::string legend_commands(const Figure& figure, const std::vector<std::string>& names) {
   std::string commands;
-  const double room = (kFigureWidth - kLeft) / static_cast<double>(series.size()) - 18;
+  const double room = (kFigureWidth - kLeft) / static_cast<double>(names.size()) - 18;
   double x = kLeft;
-  for (std::size_t s = 0; s < series.size(); ++s) {
+  for (std::size_t s = 0; s < names.size(); ++s) {
     const double y = kLegendHeight / 2;
     commands += fmt::format(
         "set label '' at screen {:.5f},{:.5f} point pointtype 7 pointsize 0.5 linecolor rgb '{}'\n",
         x / figure.width, 1.0 - y / figure.height, kSeriesColours[s]);
-    const std::string name = shortened(series[s].name, room, kSmallTextSize);
+    const std::string name = shortened(names[s], room, kSmallTextSize);
     commands += label_command(figure, {.text = name, .x = x + 6, .y = y, .size = kSmallTextSize});
     x += text_width(name, kSmallTextSize) + 18;
   }
@@ -183,25 +247,29 @@ std::string removed_axis(const std::vector<std::int64_t>& removed) {
       -0.06 * most, 1.06 * most, tics, kSmallTextSize);
 }
 
-/// The values of a panel, for its axis.
-std::vector<double> values_of(const Table& data, const std::vector<RowRange>& ranges) {
+/// The values of a domain in all its panels, for their axes.
+std::vector<double> values_of(const std::vector<Series>& series, const std::string& domain) {
   std::vector<double> values;
-  for (const RowRange& range : ranges) {
-    for (std::size_t row = range.first; row <= range.last; ++row) {
-      values.push_back(std::get<double>(data.rows[row][4]));
-      values.push_back(std::get<double>(data.rows[row][5]));
+  for (const Series& line : series) {
+    for (const Scoreboard* scoreboard : line.scoreboards) {
+      const ScoreGroup* group = domain_group(*scoreboard, domain);
+      if (group == nullptr) continue;
+      values.push_back(in_percent(group->low));
+      values.push_back(in_percent(group->high));
     }
   }
   return values;
 }
 
 /// Lines with their intervals, side by side where they would cover each other.
-std::string lines_command(const std::vector<RowRange>& ranges, std::size_t series,
+std::string lines_command(const std::vector<RowRange>& ranges, const Layout& layout,
                           std::int64_t most_removed) {
   std::string commands;
   for (const RowRange& range : ranges) {
-    const double aside = (static_cast<double>(range.series) - static_cast<double>(series - 1) / 2) *
-                         0.012 * static_cast<double>(most_removed);
+    const std::size_t colour = layout.colours[range.series];
+    const double aside =
+        (static_cast<double>(colour) - static_cast<double>(layout.legend.size() - 1) / 2) * 0.012 *
+        static_cast<double>(most_removed);
     // All begin in the base's one point.
     const std::string rows =
         fmt::format("data skip 1 every ::{}::{} using ($3 + ($3 > 0) * {:.4f})", range.first,
@@ -210,7 +278,7 @@ std::string lines_command(const std::vector<RowRange>& ranges, std::size_t serie
         "{0}{1}:4 with lines linewidth 1.4 linecolor rgb '{2}', \\\n"
         "     {1}:5:(0):($6 - $5) with vectors nohead linewidth 0.9 linecolor rgb '{2}', \\\n"
         "     {1}:4 with points pointtype 7 pointsize 0.4 linecolor rgb '{2}'",
-        commands.empty() ? "plot " : ", \\\n     ", rows, kSeriesColours[range.series]);
+        commands.empty() ? "plot " : ", \\\n     ", rows, kSeriesColours[colour]);
   }
   return commands + "\n";
 }
@@ -222,7 +290,9 @@ Figure lines_chart(Figure figure, const std::vector<Series>& series,
       "intervals "
       "of 95 %. Two models that answered the same questions differ with more certainty than the "
       "overlap of their bars suggests: espalier eval --against compares them question by question.";
-  figure.height = panel_area(domains.size() - 1).bottom + kTicsHeight + kAxisHeight;
+  const Layout layout = layout_of(series, domains);
+  const std::size_t columns = layout.columns;
+  figure.height = panel_area(layout.panels.size() - 1, columns).bottom + kTicsHeight + kAxisHeight;
   Table data{.name = figure.name,
              .caption = figure.title,
              .columns = {{"domain"}, {"series"}, {"removed"}, {"accuracy"}, {"low"}, {"high"}}};
@@ -230,21 +300,22 @@ Figure lines_chart(Figure figure, const std::vector<Series>& series,
   figure.commands =
       fmt::format("data = '{}.csv'\nset multiplot\nset border 3 linewidth 0.6 linecolor rgb '{}'\n",
                   figure.name, kMuted);
-  for (std::size_t panel = 0; panel < domains.size(); ++panel) {
-    const PlotArea area = panel_area(panel);
-    const auto ranges = add_rows(data, series, domains[panel]);
+  for (std::size_t panel = 0; panel < layout.panels.size(); ++panel) {
+    const PlotArea area = panel_area(panel, columns);
+    const auto ranges = add_rows(data, series, layout.panels[panel]);
     figure.commands += "unset label\n" + margin_commands(figure, area) +
-                       title_label(figure, area, domains[panel]) + removed_axis(removed) +
-                       axis_commands('y', values_of(data, ranges), 5);
-    if (panel == 0) figure.commands += legend_commands(figure, series);
-    if (panel + 2 >= domains.size()) {
+                       title_label(figure, area, layout.panels[panel].title) +
+                       removed_axis(removed) +
+                       axis_commands('y', values_of(series, layout.panels[panel].domain), 5);
+    if (panel == 0) figure.commands += legend_commands(figure, layout.legend);
+    if (panel + columns >= layout.panels.size()) {
       figure.commands += label_command(figure, {.text = "layers removed",
                                                 .x = (area.left + area.right) / 2,
                                                 .y = area.bottom + kTicsHeight + 4,
                                                 .align = "center",
                                                 .size = kSmallTextSize});
     }
-    if (panel % 2 == 0) {
+    if (panel % columns == 0) {
       figure.commands += label_command(figure, {.text = "right answers (%)",
                                                 .x = 6,
                                                 .y = (area.top + area.bottom) / 2,
@@ -252,7 +323,7 @@ Figure lines_chart(Figure figure, const std::vector<Series>& series,
                                                 .size = kSmallTextSize,
                                                 .upright = true});
     }
-    figure.commands += lines_command(ranges, series.size(), removed.back());
+    figure.commands += lines_command(ranges, layout, removed.back());
   }
   figure.commands += "unset multiplot\n";
   figure.data = {std::move(data)};

@@ -62,6 +62,29 @@ TEST(AccuracyChart, KeepsAShuffledControlApart) {
   EXPECT_THAT(csv, Not(HasSubstr("shuffled\",0,")));  // the base was not shuffled
 }
 
+TEST(AccuracyChart, GivesManyLinesARowOfPanelsADomain) {
+  // Four criteria, each not healed and healed: eight lines for six colours.
+  std::vector<NamedScoreboard> scoreboards = {evaluation("base", 8, 8)};
+  for (const char* criterion : {"math", "nonmath", "mixed", "random"}) {
+    scoreboards.push_back(evaluation(criterion, 4, 6, criterion, 2));
+    scoreboards.push_back(evaluation(std::string(criterion) + "-healed", 6, 7, criterion, 2));
+    Scoreboard& healed = scoreboards.back().scoreboard;
+    healed.adapter_fingerprint = "a";
+    healed.training = ScoredTraining{.loss = "sft", .control = false, .steps = 40, .batch = 64};
+  }
+  const Figure figure = accuracy_chart(scoreboards);
+  EXPECT_THAT(figure.commands, AllOf(HasSubstr("healed by sft"), Not(HasSubstr("boxxyerror"))));
+  // One colour a criterion, in either panel of both domains: a line, its interval, its points.
+  const std::string colour = "linecolor rgb '#cc79a7'";
+  std::size_t count = 0;
+  for (auto at = figure.commands.find(colour); at != std::string::npos;
+       at = figure.commands.find(colour, at + 1)) {
+    ++count;
+  }
+  EXPECT_EQ(count, 1U + 4 * 3);  // the legend's point too
+  EXPECT_THAT(to_csv(figure.data.front()), HasSubstr("\nmath,\"random, healed by sft\",2,75,"));
+}
+
 TEST(AccuracyChart, DrawsABarEachWhereTheyAreNoFamily) {
   auto scoreboards = pruned_at_two_budgets();
   scoreboards[2].scoreboard.model.fingerprint = "another";
