@@ -177,6 +177,21 @@ def encode(processor, pictures: list[PIL.Image.Image], prompt: str):
     )
 
 
+def generate(model, inputs, max_new_tokens: int):
+    """Greedy tokens with the logits of each step, whatever generation_config.json says of draws."""
+    return model.generate(
+        **inputs,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        repetition_penalty=1.0,
+        temperature=None,
+        top_k=None,
+        top_p=None,
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+
+
 def added_positions(visual, grid_thw: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """What the tower adds to the patch embedding: the interpolated position table."""
     indices, weights = get_vision_interpolation_indices_and_weights(
@@ -292,17 +307,7 @@ def trace(
 
     result = Trace(tensors, str(dtype).removeprefix("torch."), [], [])
     if max_new_tokens > 0:
-        generated = model.generate(
-            **inputs,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            repetition_penalty=1.0,
-            temperature=None,
-            top_k=None,
-            top_p=None,
-            output_logits=True,
-            return_dict_in_generate=True,
-        )
+        generated = generate(model, inputs, max_new_tokens)
         tensors["generated"] = generated.sequences[0, length:].clone()
         for step in generated.logits:
             first, second = step[0].to(torch.float32).topk(2).values.tolist()

@@ -29,17 +29,7 @@ def ask(model, processor, question: dict, folder: pathlib.Path, max_new_tokens: 
     pictures = [reference.open_picture(folder / image) for image in images]
     inputs = reference.encode(processor, pictures, question["prompt"])
     with torch.inference_mode():
-        generated = model.generate(
-            **inputs,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            repetition_penalty=1.0,
-            temperature=None,
-            top_k=None,
-            top_p=None,
-            output_logits=True,
-            return_dict_in_generate=True,
-        )
+        generated = reference.generate(model, inputs, max_new_tokens)
     ids = generated.sequences[0, inputs["input_ids"].shape[1] :]
     gaps = [float(torch.diff(step[0].float().topk(2).values.flip(0))) for step in generated.logits]
     return processor.tokenizer.decode(ids, skip_special_tokens=True).strip(), gaps
