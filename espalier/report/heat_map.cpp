@@ -128,8 +128,11 @@ ColourRange choose_range(const std::vector<std::vector<double>>& values) {
   std::ranges::sort(sorted);
   double low = sorted.front();
   const double high = sorted.back();
-  const double most = sorted[sorted.size() / 20];
-  if (most - low > 0.5 * (high - low)) low = most;
+  // The first of them that lies beyond half of the range from the lowest.
+  const auto tenth = sorted.begin() + std::ssize(sorted) / 10 + 1;
+  const auto rest =
+      std::find_if(sorted.begin(), tenth, [&](double v) { return v - low > 0.5 * (high - low); });
+  if (rest != tenth) low = *rest;
   const double step = tic_step(std::max(high - low, 1e-3), 5);
   // A hair of tolerance, so that a value on a multiple stays there.
   ColourRange range{.low = std::max(-1.0, std::floor(low / step + 1e-9) * step),

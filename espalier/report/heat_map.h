@@ -30,8 +30,9 @@ struct ColourRange {
 };
 
 /// A range that shows the differences of most values: from the smallest to the largest, but where
-/// the lowest twentieth of them takes more than half of that, from the rest's smallest. Both ends
-/// are then widened to multiples of a step (1, 2 or 5 times a power of ten), within [-1, 1].
+/// some of the lowest tenth lie below the rest by more than half of that, from the rest's smallest.
+/// Both ends are then widened to multiples of a step (1, 2 or 5 times a power of ten), within
+/// [-1, 1].
 ///
 /// \param values  NaN is left out
 ColourRange choose_range(const std::vector<std::vector<double>>& values);

@@ -124,6 +124,10 @@ TEST(HeatMap, SaysBetweenWhichValuesItsColoursLie) {
   test::SampleShape shape;
   EXPECT_THAT(heat_map(test::sample_probe(shape), TokenGroup::All, {}).caption,
               HasSubstr("but for 9 lower ones"));  // layer 0 of the nine subtasks
+  // Of 16 layers, one is more than a twentieth of the values.
+  shape.layers = 16;
+  EXPECT_THAT(heat_map(test::sample_probe(shape), TokenGroup::All, {}).caption,
+              HasSubstr("but for 9 lower ones"));
 }
 
 }  // namespace
