@@ -158,9 +158,11 @@ Layout layout_of(const std::vector<Series>& series, const std::vector<std::strin
   layout.columns = manners.size();
   for (const auto& domain : domains) {
     for (const auto& manner : manners) {
-      // ", healed by sft" beside the panel of those that were not, which names the domain.
-      Panel panel{
-          .domain = domain, .title = manner.empty() ? domain : manner.substr(2), .series = {}};
+      // The first of a row names its domain; ", healed by sft" says enough beside it.
+      const bool first = manner == manners.front();
+      Panel panel{.domain = domain,
+                  .title = first || manner.empty() ? domain + manner : manner.substr(2),
+                  .series = {}};
       for (std::size_t s = 0; s < series.size(); ++s) {
         if (series[s].manner == manner) panel.series.push_back(s);
       }
