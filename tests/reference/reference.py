@@ -177,9 +177,9 @@ def encode(processor, pictures: list[PIL.Image.Image], prompt: str):
     )
 
 
-def generate(model, inputs, max_new_tokens: int):
-    """Greedy tokens with the logits of each step, whatever generation_config.json says of draws."""
-    return model.generate(
+def generate(model, inputs, max_new_tokens: int) -> tuple[torch.Tensor, list[list[float]]]:
+    """Greedy tokens, whatever generation_config.json says of draws, and each step's two best logits."""
+    generated = model.generate(
         **inputs,
         max_new_tokens=max_new_tokens,
         do_sample=False,
@@ -190,6 +190,8 @@ def generate(model, inputs, max_new_tokens: int):
         output_logits=True,
         return_dict_in_generate=True,
     )
+    ids = generated.sequences[0, inputs["input_ids"].shape[1] :]
+    return ids, [step[0].to(torch.float32).topk(2).values.tolist() for step in generated.logits]
 
 
 def added_positions(visual, grid_thw: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -307,10 +309,9 @@ def trace(
 
     result = Trace(tensors, str(dtype).removeprefix("torch."), [], [])
     if max_new_tokens > 0:
-        generated = generate(model, inputs, max_new_tokens)
-        tensors["generated"] = generated.sequences[0, length:].clone()
-        for step in generated.logits:
-            first, second = step[0].to(torch.float32).topk(2).values.tolist()
+        ids, best = generate(model, inputs, max_new_tokens)
+        tensors["generated"] = ids.clone()
+        for first, second in best:
             result.top_logits.append(first)
             result.top_gaps.append(first - second)
     return result

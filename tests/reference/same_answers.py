@@ -29,9 +29,8 @@ def ask(model, processor, question: dict, folder: pathlib.Path, max_new_tokens: 
     pictures = [reference.open_picture(folder / image) for image in images]
     inputs = reference.encode(processor, pictures, question["prompt"])
     with torch.inference_mode():
-        generated = reference.generate(model, inputs, max_new_tokens)
-    ids = generated.sequences[0, inputs["input_ids"].shape[1] :]
-    gaps = [float(torch.diff(step[0].float().topk(2).values.flip(0))) for step in generated.logits]
+        ids, best = reference.generate(model, inputs, max_new_tokens)
+    gaps = [first - second for first, second in best]
     return processor.tokenizer.decode(ids, skip_special_tokens=True).strip(), gaps
 
 
