@@ -44,8 +44,9 @@ ask() { # NAME MODEL ARGUMENTS...
     --questions "${demo}/scenes-test/questions.jsonl" --questions "${demo}/vqa-test/questions.jsonl" \
     --limit 200 --out "${run}/eval/$1"
   printf '%-22s' "$1"
-  tail -n 40 "${demo}/log.txt" | tac | sed '/^domain/q' | tac |
-    awk '$2 == "all" && $1 != "all" { printf "  %s %s", $1, $4 } END { print "" }'
+  awk '$1 == "domain" { line = "" }
+    $2 == "all" && $1 != "all" { line = line "  " $1 " " $4 }
+    END { print line }' "${demo}/log.txt"
 }
 
 rm -rf "${demo}"

@@ -15,6 +15,11 @@ SOURCES = ["math/formalize", "math/cot", "math/direct", "scenes/caption", "easy-
 SMOOTH = 25  # steps
 
 
+def block_of(source):
+    """The name of a source's numbers in gnuplot."""
+    return "$" + source.replace("/", "_").replace("-", "_")
+
+
 def points(work):
     """Per source: (samples seen in thousands, loss) over SMOOTH steps; and where each stage ends."""
     curves = {source: [] for source in SOURCES}
@@ -41,7 +46,7 @@ def main():
     curves, ends = points(work)
     data = ""
     for source in SOURCES:
-        data += f"${source.replace('/', '_').replace('-', '_')} << END\n"
+        data += f"{block_of(source)} << END\n"
         data += "".join("\n" if p is None else f"{p[0]:.2f} {p[1]:.4f}\n" for p in curves[source])
         data += "END\n"
     marks, begin = "", 0
@@ -51,7 +56,7 @@ def main():
         begin = end
     colours = ["#0072b2", "#e69f00", "#000000", "#009e73", "#cc79a7"]
     plots = ", ".join(
-        f"${source.replace('/', '_').replace('-', '_')} with lines lw 1.5 lc rgb '{colour}' title '{source}'"
+        f"{block_of(source)} with lines lw 1.5 lc rgb '{colour}' title '{source}'"
         for source, colour in zip(SOURCES, colours))
     script = f"""{data}
 set terminal svg noenhanced size 760,420 font 'DejaVu Sans,11' background rgb 'white'

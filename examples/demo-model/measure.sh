@@ -78,10 +78,9 @@ measure() { # NAME RANKING CRITERION BUDGET
   local plan=${run}/$1.plan.json
   "${espalier}" prune "${model}" --ranking "$2" --criterion "$3" --budget "$4" --map-only \
     --out "${plan}" --force --quiet >/dev/null
-  local removed same
+  local removed
   removed=$("${python}" -c 'import json, sys; print("-".join(map(str, json.load(open(sys.argv[1]))["removed"])))' "${plan}")
-  same=${run}/eval/layers-${removed}
-  [[ -e ${same} ]] || ask "pruned/eval/layers-${removed}" "${plan}" "${asked[@]}" --limit 1000
+  ask "pruned/eval/layers-${removed}" "${plan}" "${asked[@]}" --limit 1000
   printf '%s\t%s\t%s\n' "$3" "$4" "${removed}" >>"${run}/sets.tsv"
 }
 : >"${run}/sets.tsv"
