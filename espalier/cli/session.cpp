@@ -31,7 +31,7 @@ std::optional<at::ScalarType> scalar_type_named(const std::string& name) {
 void keep_freed_memory() {
   constexpr int kLargestMmapThreshold = 32 << 20;  // glibc takes no more
   mallopt(M_MMAP_THRESHOLD, kLargestMmapThreshold);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, -1);  // never: a training step frees gigabytes at once
 }
 
 }  // namespace

@@ -12,22 +12,6 @@ namespace {
 constexpr int64_t kBlockKeys = 512;  // keys between two corrections of the maximum
 static_assert(kBlockRows % kTileRows == 0 && kBlockKeys % kPanel == 0);
 
-/// 2^x for x <= 0, relative error 2e-7, exact at 0; far below the smallest float it is 0.
-__m512 exp2_of(__m512 x) {
-  // Below -200 the result is 0 anyway; of -infinity the rest would be no number. NaN goes through.
-  const __m512 power = _mm512_max_ps(_mm512_set1_ps(-200.0F), x);
-  const __m512 whole = _mm512_roundscale_ps(power, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const __m512 rest = _mm512_sub_ps(power, whole);
-  // 1 + rest * q(rest), of the least largest relative error over [-1/2, 1/2]
-  __m512 y = _mm512_set1_ps(0.001326472731307149F);
-  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(0.009671512991189957F));
-  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(0.05550733581185341F));
-  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(0.24022242426872253F));
-  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(0.6931470036506653F));
-  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(1.0F));
-  return _mm512_scalef_ps(y, whole);
-}
-
 // ---- the softmax of a row, block of keys by block of keys ----
 
 /// What a row has seen so far: the largest score, and the sum of 2^(unit * (score - largest)).
@@ -35,17 +19,6 @@ struct RowState {
   float largest = -3.402823466e+38F;
   float sum = 0.0F;
 };
-
-float largest_of(const float* scores, int64_t count, float at_least) {
-  __m512 largest = _mm512_set1_ps(at_least);
-  int64_t s = 0;
-  for (; s + kLanes <= count; s += kLanes) {
-    largest = _mm512_max_ps(largest, _mm512_loadu_ps(scores + s));
-  }
-  const __mmask16 rest = first_lanes(count - s);
-  largest = _mm512_mask_max_ps(largest, rest, largest, _mm512_maskz_loadu_ps(rest, scores + s));
-  return _mm512_reduce_max_ps(largest);
-}
 
 /// The probabilities of up to 16 keys, not yet divided by their sum.
 struct Softener {
@@ -129,12 +102,6 @@ struct Group {
   }
 };
 
-constexpr double kLog2E = 1.4426950408889634;
-
-float exponent_unit(const AttentionShape& shape) {
-  return static_cast<float>(shape.scale * kLog2E);
-}
-
 // ---- blocks of rows over packed K and V ----
 
 /// What `attend_block` writes while it runs. Every part is a multiple of 64 bytes long.
@@ -215,7 +182,7 @@ class BlockWalk {
   }
 
   void soften_scores(int64_t key) {
-    const float unit = exponent_unit(group_.shape);
+    const float unit = exponent_unit(group_.shape.scale);
     for (int64_t tile = 0; tile < tiles_; ++tile) {
       const int64_t width = round_up(larger(0, seen_by_tile(tile, key)), 2 * kLanes);
       if (width == 0) continue;
@@ -476,8 +443,8 @@ void attend_few(const AttentionShape& shape, const HeadRows& queries, const Head
   }
   RowState states[64];
   for (int64_t r = 0; r < group.rows(); ++r) {
-    soften(few.scores + r * few.width, group.visible(r), few.width, exponent_unit(shape), states[r],
-           few.probabilities + r * few.width);
+    soften(few.scores + r * few.width, group.visible(r), few.width, exponent_unit(shape.scale),
+           states[r], few.probabilities + r * few.width);
   }
   for (int64_t i = 0; i < group.rows() * few.columns; ++i) few.sums[i] = 0.0F;
   for (int64_t key = 0; key < shape.keys; key += kFewBlock) {

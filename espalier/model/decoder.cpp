@@ -58,6 +58,7 @@ at::Tensor attend_segments(const at::Tensor& q, const at::Tensor& k, const at::T
   return at::cat(outputs);
 }
 
+/// What attention reads for each row, [T, heads * head_dim].
 at::Tensor attend(const DecoderAttention& weights, const LayerContext& context, const at::Tensor& x,
                   LayerCache* cache) {
   const TextConfig& config = context.config;
@@ -74,9 +75,13 @@ at::Tensor attend(const DecoderAttention& weights, const LayerContext& context, 
                                  .causal = true};
   if (cache != nullptr) {
     store(*cache, context, k, v);
-    return apply(weights.o_proj, attention(q, cache->k, cache->v, context.cached, options));
+    return attention(q, cache->k, cache->v, context.cached, options);
   }
-  return apply(weights.o_proj, attend_segments(q, k, v, context.segments, options));
+  return attend_segments(q, k, v, context.segments, options);
+}
+
+at::Tensor wanted(const LayerContext& context, const at::Tensor& rows) {
+  return context.wanted_rows.defined() ? rows.index_select(0, context.wanted_rows) : rows;
 }
 
 at::Tensor feed_forward(const DecoderMlp& weights, const at::Tensor& x) {
@@ -107,9 +112,11 @@ KvCache make_kv_cache(const TextConfig& config, std::size_t layers,
 LayerStates forward_layer(const DecoderLayer& layer, const LayerContext& context,
                           const at::Tensor& hidden, LayerCache* cache) {
   const double epsilon = context.config.rms_norm_eps;
+  const at::Tensor attended =
+      attend(layer.self_attn, context, rms_norm(hidden, layer.input_layernorm, epsilon), cache);
   LayerStates states;
-  states.after_attention = hidden + attend(layer.self_attn, context,
-                                           rms_norm(hidden, layer.input_layernorm, epsilon), cache);
+  states.after_attention =
+      wanted(context, hidden) + apply(layer.self_attn.o_proj, wanted(context, attended));
   states.output = states.after_attention +
                   feed_forward(layer.mlp, rms_norm(states.after_attention,
                                                    layer.post_attention_layernorm, epsilon));

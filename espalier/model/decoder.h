@@ -105,6 +105,9 @@ struct LayerContext {
   std::span<const AttentionSegment> cached = {};
   /// With a cache: where in it the keys and values of each of the pass's rows go, [T] int64.
   at::Tensor cache_rows = {};
+  /// The rows whose output somebody reads, [n] int64; undefined, all. The others are keys and
+  /// values alone.
+  at::Tensor wanted_rows = {};
 };
 
 /// One decoder layer, the same for every driver: h + attention(norm(h)), then + mlp(norm(.)).
@@ -112,6 +115,7 @@ struct LayerContext {
 /// \param hidden  [T, H]
 /// \param cache   where the rows' keys and values go, and where all that they may see is then read.
 ///                May be null.
+/// \return        [T, H] each, or [n, H] of the wanted rows
 LayerStates forward_layer(const DecoderLayer& layer, const LayerContext& context,
                           const at::Tensor& hidden, LayerCache* cache);
 

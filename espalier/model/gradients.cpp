@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "espalier/model/attention_gradient.h"
+#include "espalier/model/attention_gradient_avx512.h"
 #include "espalier/model/dispatch.h"
 #include "espalier/model/fused_loops.h"
 #include "espalier/model/kernels.h"
@@ -333,6 +334,47 @@ void add_short(std::span<const AttentionSegment> segments, const variable_list& 
                 });
 }
 
+/// The same in bfloat16 for samples of any length.
+void add_avx512(std::span<const AttentionSegment> segments, const variable_list& inputs,
+                const at::Tensor& gradient, const AttentionOptions& options,
+                variable_list& result) {
+  const auto& [q, k, v] = std::tie(inputs[0], inputs[1], inputs[2]);
+  const auto shape_of = [&](const AttentionSegment& s) {
+    return avx512::AttentionShape{.tokens = s.query_end - s.query_begin,
+                                  .keys = s.key_end - s.key_begin,
+                                  .heads = q.size(1),
+                                  .kv_heads = k.size(1),
+                                  .head_dim = q.size(2),
+                                  .scale = options.scale,
+                                  .causal = options.causal};
+  };
+  const auto rows = [](const at::Tensor& x, int64_t row) {
+    return avx512::HeadRows{
+        .data = static_cast<const uint16_t*>(x.const_data_ptr()) + row * x.stride(0),
+        .token_stride = x.stride(0),
+        .head_stride = x.stride(1)};
+  };
+  const auto to = [](const at::Tensor& x, int64_t row) {
+    return static_cast<uint16_t*>(x.mutable_data_ptr()) + row * x.stride(0);
+  };
+  int64_t room = 0;
+  for (const AttentionSegment& s : segments) {
+    room = std::max(room, avx512::backward_scratch_bytes(shape_of(s)));
+  }
+  for_each_task(std::ssize(segments) * k.size(1), room, [&](int64_t task, void* scratch) {
+    const AttentionSegment& own = segments[static_cast<std::size_t>(task / k.size(1))];
+    avx512::attend_backward(shape_of(own),
+                            {.queries = rows(q, own.query_begin),
+                             .keys = rows(k, own.key_begin),
+                             .values = rows(v, own.key_begin),
+                             .gradient = rows(gradient, own.query_begin)},
+                            task % k.size(1), scratch,
+                            {.queries = to(result[0], own.query_begin),
+                             .keys = to(result[1], own.key_begin),
+                             .values = to(result[2], own.key_begin)});
+  });
+}
+
 struct AttentionFunction : Function<AttentionFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
                             const at::Tensor& v, const std::vector<AttentionSegment>& segments,
@@ -367,6 +409,12 @@ struct AttentionFunction : Function<AttentionFunction> {
         readable(saved[0]) && readable(saved[1]) && readable(saved[2]) && readable(gradient) &&
         gradient.is_cpu() &&
         (gradient.scalar_type() == at::kFloat || gradient.scalar_type() == at::kBFloat16);
+    const bool avx512 = loops_read && has_avx512_bf16() && options.scale > 0.0 &&
+                        gradient.scalar_type() == at::kBFloat16 && gradient.size(2) % 2 == 0;
+    if (avx512) {
+      add_avx512(segments, saved, gradient, options, result);
+      return result;
+    }
     if (loops_read) {
       const auto rest = std::ranges::stable_partition(segments, is_short);
       const std::span<const AttentionSegment> own(segments.begin(), rest.begin());

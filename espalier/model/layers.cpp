@@ -20,11 +20,12 @@ at::Tensor drop(const LoraAdapter& adapter, const at::Tensor& x) {
 
 at::Tensor apply(const Linear& linear, const at::Tensor& x) {
   const auto bias = linear.bias.defined() ? std::optional(linear.bias) : std::nullopt;
-  const at::Tensor product = espalier::linear(x, linear.weight, bias);
+  at::Tensor product = espalier::linear(x, linear.weight, bias);
   if (!linear.adapter) return product;
   const LoraAdapter& adapter = *linear.adapter;
-  const at::Tensor low_rank = espalier::linear(drop(adapter, x), adapter.a);
-  return product + adapter.scale * espalier::linear(low_rank, adapter.b);
+  // Scaled where it is narrow, added in place: passes over wide tensors cost more than they look.
+  const at::Tensor low_rank = espalier::linear(drop(adapter, x), adapter.a) * adapter.scale;
+  return product.add_(espalier::linear(low_rank, adapter.b));
 }
 
 at::Tensor apply(const LayerNorm& norm, const at::Tensor& x) {

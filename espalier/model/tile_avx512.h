@@ -5,10 +5,10 @@
 
 #include <cstdint>
 
-/// What the AVX512_BF16 kernels share: the register tile that all large products come down to, and
-/// the packing that it reads. For their sources only: everything is of internal linkage, since a
-/// function compiled for AVX-512 must not become the copy that the linker keeps for the whole
-/// program.
+/// What the AVX512_BF16 kernels share: the register tile that all large products come down to, the
+/// packing that it reads, and what a softmax needs. For their sources only: everything is of
+/// internal linkage, since a function compiled for AVX-512 must not become the copy that the linker
+/// keeps for the whole program.
 namespace espalier::avx512 {
 namespace {
 
@@ -152,6 +152,39 @@ inline void pack_panel(const PanelRows& rows, int64_t panel, uint32_t* packed) {
       }
     }
   }
+}
+
+// ---- of a softmax ----
+
+/// 2^x for x <= 0, relative error 2e-7, exact at 0; far below the smallest float it is 0.
+inline __m512 exp2_of(__m512 x) {
+  // Below -200 the result is 0 anyway; of -infinity the rest would be no number. NaN goes through.
+  const __m512 power = _mm512_max_ps(_mm512_set1_ps(-200.0F), x);
+  const __m512 whole = _mm512_roundscale_ps(power, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m512 rest = _mm512_sub_ps(power, whole);
+  // 1 + rest * q(rest), of the least largest relative error over [-1/2, 1/2]
+  __m512 y = _mm512_set1_ps(0.001326472731307149F);
+  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(0.009671512991189957F));
+  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(0.05550733581185341F));
+  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(0.24022242426872253F));
+  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(0.6931470036506653F));
+  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(1.0F));
+  return _mm512_scalef_ps(y, whole);
+}
+
+/// What a score is multiplied with to become an exponent of 2.
+inline float exponent_unit(double scale) { return static_cast<float>(scale * 1.4426950408889634); }
+
+/// The largest of `count` scores and `at_least`.
+inline float largest_of(const float* scores, int64_t count, float at_least) {
+  __m512 largest = _mm512_set1_ps(at_least);
+  int64_t s = 0;
+  for (; s + kLanes <= count; s += kLanes) {
+    largest = _mm512_max_ps(largest, _mm512_loadu_ps(scores + s));
+  }
+  const __mmask16 rest = first_lanes(count - s);
+  largest = _mm512_mask_max_ps(largest, rest, largest, _mm512_maskz_loadu_ps(rest, scores + s));
+  return _mm512_reduce_max_ps(largest);
 }
 
 }  // namespace

@@ -151,8 +151,6 @@ class PackRun {
                                pack_.input.grids);
     }
     const DecoderStart start = start_decoder(teacher, pack_.input, std::move(features));
-    const LayerContext context{
-        .config = teacher.config.text, .rotary = start.rotary, .segments = pack_.input.segments};
     states_.at_gaps.resize(static_cast<std::size_t>(layers()));
     at::Tensor hidden = start.hidden;
     std::size_t next = 0;  // the student's layer that comes next
@@ -164,14 +162,31 @@ class PackRun {
         ++next;
       }
       const auto& weights = teacher.language_model.layers[static_cast<std::size_t>(layer)];
+      const LayerContext context = context_of(teacher, start, layer);
       hidden = add_deepstack(forward_layer(weights, context, hidden, nullptr).output, start, layer);
     }
-    states_.normalized = final_norm(teacher, hidden.index_select(0, pack_.label_rows));
+    states_.normalized = final_norm(teacher, label_rows_of(hidden));
   }
 
-  [[nodiscard]] LayerContext context() const {
-    return {
-        .config = model_.config.text, .rotary = start_.rotary, .segments = pack_.input.segments};
+  /// Of the last layer only the rows with labels are wanted. (Not if DeepStack is added there, to
+  /// rows of the pictures.)
+  [[nodiscard]] LayerContext context_of(const Qwen3VL& model, const DecoderStart& start,
+                                        std::int64_t layer) const {
+    const bool last = layer + 1 == std::ssize(model.language_model.layers) &&
+                      layer >= std::ssize(start.deepstack) && pack_.label_rows.numel() > 0;
+    return {.config = model.config.text,
+            .rotary = start.rotary,
+            .segments = pack_.input.segments,
+            .wanted_rows = last ? pack_.label_rows : at::Tensor()};
+  }
+  [[nodiscard]] LayerContext context(std::int64_t layer) const {
+    return context_of(model_, start_, layer);
+  }
+
+  /// The rows with labels of the last layer's output, which may have no others.
+  [[nodiscard]] at::Tensor label_rows_of(const at::Tensor& output) const {
+    const bool alone = output.size(0) == pack_.label_rows.numel();
+    return alone ? output.detach() : output.index_select(0, pack_.label_rows);
   }
 
   /// The layer with its trained tensors as leaves, and dropout where it is trained.
@@ -199,7 +214,7 @@ class PackRun {
     LayerGraph graph{.leaves = no_leaves(), .input = input.detach(), .output = {}};
     const DecoderLayer weights = layer_of(layer, graph.leaves);
     if (layer > lowest_ || trained_.trains_inputs()) graph.input.requires_grad_();
-    graph.output = forward_layer(weights, context(), graph.input, nullptr).output;
+    graph.output = forward_layer(weights, context(layer), graph.input, nullptr).output;
     return graph;
   }
 
@@ -227,10 +242,10 @@ class PackRun {
   [[nodiscard]] at::Tensor forward_without_graph(std::int64_t layer) const {
     if (layer < lowest_) {
       const auto& weights = model_.language_model.layers[static_cast<std::size_t>(layer)];
-      return forward_layer(weights, context(), hidden_, nullptr).output;
+      return forward_layer(weights, context(layer), hidden_, nullptr).output;
     }
     Leaves unused = no_leaves();
-    return forward_layer(layer_of(layer, unused), context(), hidden_, nullptr).output;
+    return forward_layer(layer_of(layer, unused), context(layer), hidden_, nullptr).output;
   }
 
   void match_teacher(std::size_t layer) {
@@ -247,7 +262,7 @@ class PackRun {
     const bool trains_head = options_.backward && trained_.part.embedding;
     Leaves norm_leaves = no_leaves();
     at::Tensor norm = model_.language_model.norm;
-    at::Tensor rows = hidden_.index_select(0, pack_.label_rows);
+    at::Tensor rows = label_rows_of(hidden_);
     at::Tensor normalized;
     {
       const c10::AutoGradMode grad(options_.backward);
@@ -269,12 +284,10 @@ class PackRun {
     take_values(loss);
     if (!options_.backward) return {};
     if (trains_head) norm_leaves.add(*trained_.parameters.find(head_name()), loss.d_weight);
-    at::Tensor gradient = at::zeros_like(hidden_);
-    if (rows.size(0) > 0) {
-      gradient.index_copy_(0, pack_.label_rows,
-                           norm_leaves.backward({normalized}, {loss.d_normalized}, rows));
-    }
-    return gradient;
+    if (rows.size(0) == 0) return at::zeros_like(hidden_);
+    at::Tensor of_rows = norm_leaves.backward({normalized}, {loss.d_normalized}, rows);
+    if (hidden_.size(0) == rows.size(0)) return of_rows;
+    return at::zeros_like(hidden_).index_copy_(0, pack_.label_rows, of_rows);
   }
 
   void take_values(const HeadLoss& loss) {
