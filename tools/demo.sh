@@ -69,7 +69,8 @@ quiet .venv/bin/python examples/demo-model/make_data.py mix --out "${demo}/heal.
   --folders "${demo}/problems" "${demo}/scenes" "${demo}/vqa-train" --short 0.5 \
   --keep math/rephrase=0.1 math/verify=0.1 math/formalize=0.2 scenes/entities=0.2 scenes/grounding=0.2 \
   easy-vqa=0.03
-head -n 100 "${demo}/vqa-train/questions.jsonl" | sed 's|images/|vqa-train/images/|' >"${demo}/nonmath.jsonl"
+# A hundred of the training questions, from all over the file: those of one picture stand together.
+awk 'NR % 385 == 0' "${demo}/vqa-train/questions.jsonl" | sed 's|images/|vqa-train/images/|' >"${demo}/nonmath.jsonl"
 head -n 50 "${demo}/scenes/scenes.jsonl" | sed 's|images/|scenes/images/|' >>"${demo}/nonmath.jsonl"
 show bin/espalier generate "${model}" --image "${demo}/problems-test/images/math/000003.png" --prompt "Work it out."
 show bin/espalier generate "${model}" --image "${demo}/scenes-test/images/scenes/000003.png" --prompt "Caption."

@@ -10,7 +10,7 @@ import pathlib
 import subprocess
 import sys
 
-STAGES = ["text", "see", "signs", "read", "joint-1", "joint-2", "joint-3", "joint-4"]
+STAGES = ["text", "see", "signs", "read", "joint-1", "joint-2", "joint-3", "joint-4", "joint-5"]
 SOURCES = ["math/formalize", "math/cot", "math/direct", "scenes/caption", "easy-vqa"]
 SMOOTH = 25  # steps
 

@@ -55,9 +55,12 @@ ask gates/eval/blind "${model}" "${asked[@]}" --limit 2000 --shuffle-pictures
 draw train-problems --domain math --count 200 --seed 103
 draw train-scenes --domain scenes --count 100 --seed 104
 easy_vqa train
-for file in train-scenes/scenes easy-vqa-train/questions; do
-  head -n 100 "${work}/${file}.jsonl" | sed "s|images/|${file%/*}/images/|"
-done >"${work}/nonmath.jsonl"
+# A hundred scenes and a hundred of easy-VQA's training questions, from all over the file: those of one
+# picture stand together.
+{
+  sed 's|images/|train-scenes/images/|' "${work}/train-scenes/scenes.jsonl"
+  awk 'NR % 385 == 0' "${work}/easy-vqa-train/questions.jsonl" | sed 's|images/|easy-vqa-train/images/|'
+} >"${work}/nonmath.jsonl"
 run=${work}/pruned
 [[ -e ${run}/probe/probe.json ]] ||
   "${espalier}" probe "${model}" --domain "math=${work}/train-problems/math.jsonl" \
@@ -93,4 +96,4 @@ for budget in 10 25 40; do
     measure "random-${seed}-${budget}" "${run}/random-${seed}.ranking" random "${budget}%"
   done
 done
-"${python}" "${here}/table.py" "${run}"
+"${python}" "${here}/table.py" "${work}"
