@@ -6,7 +6,7 @@ with short answers. A pair is one optimizer step of each; the ratio is the media
 Ours without and with the frozen tower's features kept on disk; the peer without and with gradient
 checkpointing, if asked.
 
-    python benchmarks/finetune.py --build build/release [--work build/bench] [--runs 5] [--batch 1]
+    python benchmarks/finetune.py --build build/release [--work build/bench] [--runs 5] [--batch 2]
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--build", type=Path, default=Path("build/release"))
     parser.add_argument("--work", type=Path, default=Path("build/bench"))
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--checkpointing", action="store_true", help="the peer's gradient checkpointing")
     arguments = parser.parse_args()

@@ -216,10 +216,10 @@ std::string gib(std::uint64_t bytes) {
 
 void tell_plan(const MemoryPlan& plan) {
   fmt::print(stderr,
-             "memory planned: {} (weights {}, trained {}, layers {}, head {}, vision {}, program "
-             "{}); {} of {} layers keep what their backward needs\n",
+             "memory planned: {} (weights {}, trained {}, layers {}, head {}, vision {}, data {}, "
+             "program {}); {} of {} layers keep what their backward needs\n",
              gib(plan.total()), gib(plan.weights), gib(plan.trained), gib(plan.layers),
-             gib(plan.head), gib(plan.vision), gib(plan.program), plan.kept_layers,
+             gib(plan.head), gib(plan.vision), gib(plan.data), gib(plan.program), plan.kept_layers,
              plan.trained_layers);
 }
 

@@ -252,6 +252,21 @@ TrainingSet open_training_set(const std::vector<fs::path>& files, const Tokenize
   return builder.finish();
 }
 
+std::uint64_t resident_bytes(const TrainingSet& set) {
+  std::uint64_t bytes = 0;
+  for (const TrainingSample& sample : set.samples) {
+    bytes += sizeof(sample) + sample.place.size() + 8 * sample.ids.size();
+    bytes += sizeof(LabelSpan) * sample.labels.size();
+    bytes += (2 * sizeof(Size) + sizeof(ImageGrid)) * sample.images.size();
+    for (const fs::path& image : sample.images) {
+      // A path keeps its text and each of its parts.
+      const auto parts = static_cast<std::uint64_t>(std::distance(image.begin(), image.end()));
+      bytes += (parts + 1) * (sizeof(fs::path) + sizeof(std::size_t)) + 2 * image.native().size();
+    }
+  }
+  return bytes;
+}
+
 std::vector<Image> read_pictures(const TrainingSample& sample) {
   std::vector<Image> pictures;
   for (std::size_t i = 0; i < sample.images.size(); ++i) {

@@ -89,6 +89,9 @@ struct TrainingSet {
 TrainingSet open_training_set(const std::vector<std::filesystem::path>& files,
                               const Tokenizer& tokenizer, const TrainingSetOptions& options);
 
+/// What the samples take in memory, in bytes, estimated from their sizes.
+std::uint64_t resident_bytes(const TrainingSet& set);
+
 /// Reads and decodes a sample's pictures.
 ///
 /// \throws InputError  naming the sample's place, for a picture that is broken, or has no longer

@@ -47,7 +47,9 @@ MemoryPlan plan_memory(const TrainedModel& trained, const PackSize& pack,
   const auto numbers = static_cast<double>(trained.parameters.values.numel());
   const std::int64_t all = std::ssize(trained.model.language_model.layers);
 
-  MemoryPlan plan{.weights = needs.weight_bytes, .program = kProgramBytes};
+  MemoryPlan plan{.weights = needs.weight_bytes,
+                  .data = bytes(kSlack * static_cast<double>(needs.data_bytes)),
+                  .program = kProgramBytes};
   plan.trained = bytes(numbers * (16.0 + (size == 4.0 ? 0.0 : size) + 4.0 * (workers - 1.0)));
   plan.trained_layers = all - std::min(all, trained.lowest_layer());
   const double rows = std::min(static_cast<double>(pack.label_tokens),

@@ -66,6 +66,8 @@ class OneThread {
   int before_;
 };
 
+double megabytes(std::uint64_t bytes) { return static_cast<double>(bytes) / 1e6; }
+
 void add(const TrainingSet& set, const std::vector<std::size_t>& samples,
          const PackedSamples& packed, const PackLoss& loss, StepSums& sums) {
   sums.total += loss.total;
@@ -100,6 +102,7 @@ class Run {
                .batch = static_cast<std::size_t>(options.batch),
                .seed = options.seed},
         steps_(options.steps.value_or(steps_of(order_.count, order_.batch, options.epochs))),
+        plan_(plan()),
         folder_(out, options.header, options.force),
         state_(make_optimizer_state(inputs.trained.parameters)),
         buffers_(static_cast<std::size_t>(options.workers - 1)),
@@ -116,8 +119,8 @@ class Run {
     log_ = std::make_unique<TrainingLog>(folder_.steps_file(), first_);
     for (const TrainingStep& step : read_training_steps(folder_.steps_file())) remember(step);
     events_ = open_events();
-    result_.plan = plan();
-    if (options_.plan) options_.plan(result_.plan);
+    result_.plan = plan_;
+    if (options_.plan) options_.plan(plan_);
     begun_ = saved_ = Clock::now();
     PlannedStep next = take_up(first_);
     for (std::int64_t step = first_; step < steps_; ++step) {
@@ -170,7 +173,7 @@ class Run {
   [[nodiscard]] MemoryPlan plan() const {
     constexpr std::int64_t kLookedAt = 50;
     PackSize largest;
-    for (std::int64_t step = first_; step < std::min(steps_, first_ + kLookedAt); ++step) {
+    for (std::int64_t step = 0; step < std::min(steps_, kLookedAt); ++step) {
       for (const auto& pack : plan_step(step).packs) {
         const SampleCounts counts = count_samples(inputs_.set, pack);
         largest.tokens = std::max(largest.tokens, counts.tokens);
@@ -179,9 +182,22 @@ class Run {
       }
     }
     const std::uint64_t budget = options_.memory_bytes.value_or(machine_bytes() / 10 * 9);
-    return plan_memory(
-        inputs_.trained, largest,
-        {.weight_bytes = weight_bytes(), .workers = options_.workers, .budget = budget});
+    MemoryPlan plan = plan_memory(inputs_.trained, largest,
+                                  {.weight_bytes = weight_bytes(),
+                                   .data_bytes = data_bytes(),
+                                   .workers = options_.workers,
+                                   .budget = budget});
+    require(!options_.memory_bytes || plan.total() <= budget,
+            "--memory: {:.1f} MB are too little, even with every layer run again; give at least "
+            "{:.1f} MB, or smaller packs (--pack-tokens), or fewer --workers",
+            megabytes(budget), std::ceil(10.0 * megabytes(plan.total())) / 10.0);
+    return plan;
+  }
+
+  [[nodiscard]] std::uint64_t data_bytes() const {
+    std::uint64_t bytes = resident_bytes(inputs_.set);
+    if (inputs_.validation != nullptr) bytes += resident_bytes(*inputs_.validation);
+    return bytes;
   }
 
   [[nodiscard]] std::uint64_t weight_bytes() const {
@@ -232,7 +248,7 @@ class Run {
           {options_.seed, static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(first + i)});
       const auto features = kept_features(packed[i].pack.input);
       losses[i] = run_pack(inputs_.trained, inputs_.teacher, packed[i].pack, options_.objective,
-                           {.kept_layers = result_.plan.kept_layers,
+                           {.kept_layers = plan_.kept_layers,
                             .features = features ? &*features : nullptr,
                             .gradients = buffer(i)});
     };
@@ -412,7 +428,7 @@ class Run {
             {"seconds", result_.seconds},
             {"tokens", result_.tokens},
             {"trained_numbers", inputs_.trained.parameters.values.numel()},
-            {"planned_memory_bytes", result_.plan.total()},
+            {"planned_memory_bytes", plan_.total()},
             {"peak_memory_bytes", result_.peak_memory_bytes}};
   }
 
@@ -420,6 +436,7 @@ class Run {
   const TrainingOptions& options_;
   SampleOrder order_;
   std::int64_t steps_;
+  MemoryPlan plan_;  ///< before the folder, so that too little memory leaves nothing behind
   TrainingFolder folder_;
   OptimizerState state_;
   std::vector<at::Tensor> buffers_;  ///< gradients of the packs that run beside the first

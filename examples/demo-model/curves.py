@@ -10,7 +10,8 @@ import pathlib
 import subprocess
 import sys
 
-STAGES = ["text", "see", "signs", "read", "joint-1", "joint-2", "joint-3", "joint-4", "joint-5"]
+STAGES = ["text", "see", "signs", "read", "joint-1", "joint-2", "joint-3", "joint-4", "joint-5",
+          "joint-6"]
 SOURCES = ["math/formalize", "math/cot", "math/direct", "scenes/caption", "easy-vqa"]
 SMOOTH = 25  # steps
 
@@ -62,7 +63,7 @@ def main():
 set terminal svg noenhanced size 760,420 font 'DejaVu Sans,11' background rgb 'white'
 set output '{out}'
 set logscale y
-set yrange [0.02:3]
+set yrange [0.003:3]
 set xlabel 'samples seen (thousands)'
 set ylabel 'cross entropy of a label token (nats)'
 set key below

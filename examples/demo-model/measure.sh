@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Measures the demo model: what it answers, what it answers blind, and what is left of it when layers
-# go, by every criterion and five random draws. Finished parts are not measured again.
+# Measures the demo model: what it answers, what it answers blind, what is left of it when layers go, by
+# every criterion and five random draws, and what brief healing gives back. Finished parts are not
+# measured again.
 #
 #   examples/demo-model/measure.sh WORK [MODEL]     MODEL: examples/demo-model/model
 #
-# WORK/gates/report.html and WORK/pruned/report.html show it all. Some half an hour of two cores.
+# WORK/{gates,healed}/report.html show it all. Some quarter of an hour of two cores.
 #
 #   ESPALIER     the program (default: bin/espalier)
 #   PYTHON       with easy_vqa (default: .venv/bin/python)
@@ -96,4 +97,33 @@ for budget in 10 25 40; do
     measure "random-${seed}-${budget}" "${run}/random-${seed}.ranking" random "${budget}%"
   done
 done
+
+# ---- what healing gives back of a quarter: 40 steps of LoRA, as in `make demo`
+draw heal-problems --domain math --count 1500 --seed 5
+draw heal-scenes --domain scenes --count 500 --seed 5
+[[ -e ${work}/heal.jsonl ]] || "${python}" "${here}/make_data.py" mix --out "${work}/heal.jsonl" \
+  --folders "${work}"/{heal-problems,heal-scenes,easy-vqa-train} --short 0.5 \
+  --keep math/rephrase=0.1 math/verify=0.1 math/formalize=0.2 scenes/entities=0.2 scenes/grounding=0.2 \
+  easy-vqa=0.03
+asked=()
+for file in problems/answer problems/working scenes/questions easy-vqa-test/questions; do
+  asked+=(--questions "${work}/${file}.jsonl")
+done
+
+heal() { # NAME MODEL ARGUMENTS...
+  [[ -e ${work}/adapters/$1/README.md ]] || "${espalier}" finetune "$2" --data "${work}/heal.jsonl" --steps 40 \
+    --batch 64 --learning-rate 1e-3 --warmup 0.1 --normalize samples --workers 2 --pack-tokens 2048 \
+    --cache-vision "${work}/vision-cache" --out "${work}/adapters/$1" --quiet "${@:3}"
+  ask "healed/eval/$1" "$2" --adapter "${work}/adapters/$1" "${asked[@]}" --limit 1000
+}
+
+ask healed/eval/base "${model}" "${asked[@]}" --limit 1000
+heal control "${model}"
+for criterion in math mixed; do
+  plan=${run}/${criterion}-25.plan.json
+  ask "healed/eval/${criterion}" "${plan}" "${asked[@]}" --limit 1000
+  heal "${criterion}-sft" "${plan}"
+  heal "${criterion}-kd" "${plan}" --teacher "${model}" --loss kd
+done
+"${espalier}" report "${work}/healed" --force --quiet
 "${python}" "${here}/table.py" "${work}"

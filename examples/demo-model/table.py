@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prints what measure.sh found as README.md's tables.
 
-  table.py WORK     WORK holds gates/eval and pruned/, as measure.sh leaves them
+  table.py WORK     WORK holds gates/eval, pruned/ and healed/eval, as measure.sh leaves them
 """
 
 import collections
@@ -16,7 +16,13 @@ PROBLEMS = [
 ]  # None is all of a domain
 PICTURES = [("scenes", k) for k in ("count", "caption", "count by shape", "count by colour")]
 PICTURES += [("easy-vqa", k) for k in ("yes/no", "shape", "colour", None)]
-SPELLED = {"easy-vqa": "easy-VQA", "answer": "math, answer only"}
+SPELLED = {"easy-vqa": "easy-VQA", "answer": "math, answer only", "working": "math, with working"}
+HEALED = {
+    "base": "unpruned", "control": "the control: unpruned, by the same recipe",
+    "math": "without {} (`math`)", "math-sft": "healed by next token", "math-kd": "healed from the parent (`kd`)",
+    "mixed": "without {} (`mixed`)", "mixed-sft": "healed by next token",
+    "mixed-kd": "healed from the parent (`kd`)",
+}
 
 
 def groups_of(evaluation):
@@ -74,11 +80,24 @@ def print_pruned(run):
                 *(cell(found[layers][domain, None]) for domain in base))
 
 
+def print_healed(work):
+    domains = ["answer", "working", "scenes", "easy-vqa"]
+    head("model", *(SPELLED.get(domain, domain) for domain in domains))
+    for name, told in HEALED.items():
+        if "{}" in told:
+            plan = json.loads((work / "pruned" / f"{name}-25.plan.json").read_text(encoding="utf-8"))
+            told = told.format(", ".join(map(str, plan["removed"])))
+        groups = groups_of(work / "healed" / "eval" / name)
+        row(told, *(cell(groups[domain, None]) for domain in domains))
+
+
 def main():
     work = pathlib.Path(sys.argv[1])
     print_gates(work / "gates" / "eval")
     print()
     print_pruned(work / "pruned")
+    print()
+    print_healed(work)
 
 
 if __name__ == "__main__":

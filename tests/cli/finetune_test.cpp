@@ -380,8 +380,18 @@ TEST_F(FinetuneCommand, BehindTheLastStepTheSameCommandDoesTheRestAlone) {
 
 TEST_F(FinetuneCommand, ThreadsMemoryAndCadencesDoNotChangeABit) {
   run(command("run", {"--steps", "3"}));
-  run(command("other", {"--steps", "3", "--memory", "1MB", "--save-every", "0.05",
-                        "--validate-every", "2", "--val", path("train.jsonl")}));
+  const auto within = [&](const std::string& memory) {
+    return command("other", {"--steps", "3", "--save-every", "0.05", "--validate-every", "2",
+                             "--val", path("train.jsonl"), "--memory", memory});
+  };
+  const std::string error = refused(within("1MB"));
+  EXPECT_THAT(error, HasSubstr("--memory: 1.0 MB are too little"));
+  // With the least that it names, every layer runs again.
+  const std::string marker = "at least ";
+  const std::size_t begin = error.find(marker) + marker.size();
+  Words least = within(error.substr(begin, error.find(' ', begin) - begin) + "MB");
+  std::erase(least, "--quiet");
+  EXPECT_THAT(run(least).err, HasSubstr("; 0 of 6 layers keep"));
   EXPECT_TRUE(adapter("run") == adapter("other"));
   run(command("threads", {"--steps", "3", "--threads", "2"}));
   EXPECT_TRUE(adapter("run") == adapter("threads"));

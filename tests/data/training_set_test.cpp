@@ -263,6 +263,17 @@ TEST(TrainingSet, DoesNotDependOnTheNumberOfThreads) {
   EXPECT_THAT(error_of(rows, options), HasSubstr("rows.jsonl:31: "));
 }
 
+TEST(TrainingSet, SaysWhatItsSamplesTakeInMemory) {
+  const TemporaryDirectory folder;
+  const fs::path file = write_rows(folder.path(), {picture_row("A."), text_row("B.")});
+  const auto opened = [&](const std::vector<fs::path>& files) {
+    return open_training_set(files, small_tokenizer(), small_options());
+  };
+  const TrainingSet once = opened({file});
+  EXPECT_GT(resident_bytes(once), 8 * once.counts.tokens + 2 * sizeof(TrainingSample));
+  EXPECT_EQ(resident_bytes(opened({file, file, file})), 3 * resident_bytes(once));
+}
+
 TEST(TrainingSet, HasAFingerprintOfWhatIsTrainedOn) {
   const std::vector<json> rows = {picture_row("A."), text_row("B.")};
   const TrainingSet set = open_rows(rows);
