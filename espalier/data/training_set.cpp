@@ -252,11 +252,11 @@ TrainingSet open_training_set(const std::vector<fs::path>& files, const Tokenize
   return builder.finish();
 }
 
-std::uint64_t resident_bytes(const TrainingSet& set) {
+std::uint64_t set_bytes(const TrainingSet& set) {
   std::uint64_t bytes = 0;
   for (const TrainingSample& sample : set.samples) {
-    bytes += sizeof(sample) + sample.place.size() + 8 * sample.ids.size();
-    bytes += sizeof(LabelSpan) * sample.labels.size();
+    bytes += sizeof(sample) + sample.place.size();
+    bytes += sizeof(std::int64_t) * sample.ids.size() + sizeof(LabelSpan) * sample.labels.size();
     bytes += (2 * sizeof(Size) + sizeof(ImageGrid)) * sample.images.size();
     for (const fs::path& image : sample.images) {
       // A path keeps its text and each of its parts.

@@ -90,7 +90,7 @@ TrainingSet open_training_set(const std::vector<std::filesystem::path>& files,
                               const Tokenizer& tokenizer, const TrainingSetOptions& options);
 
 /// What the samples take in memory, in bytes, estimated from their sizes.
-std::uint64_t resident_bytes(const TrainingSet& set);
+std::uint64_t set_bytes(const TrainingSet& set);
 
 /// Reads and decodes a sample's pictures.
 ///

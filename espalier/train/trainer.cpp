@@ -102,7 +102,7 @@ class Run {
                .batch = static_cast<std::size_t>(options.batch),
                .seed = options.seed},
         steps_(options.steps.value_or(steps_of(order_.count, order_.batch, options.epochs))),
-        plan_(plan()),
+        result_{.plan = plan()},
         folder_(out, options.header, options.force),
         state_(make_optimizer_state(inputs.trained.parameters)),
         buffers_(static_cast<std::size_t>(options.workers - 1)),
@@ -119,8 +119,7 @@ class Run {
     log_ = std::make_unique<TrainingLog>(folder_.steps_file(), first_);
     for (const TrainingStep& step : read_training_steps(folder_.steps_file())) remember(step);
     events_ = open_events();
-    result_.plan = plan_;
-    if (options_.plan) options_.plan(plan_);
+    if (options_.plan) options_.plan(result_.plan);
     begun_ = saved_ = Clock::now();
     PlannedStep next = take_up(first_);
     for (std::int64_t step = first_; step < steps_; ++step) {
@@ -195,8 +194,8 @@ class Run {
   }
 
   [[nodiscard]] std::uint64_t data_bytes() const {
-    std::uint64_t bytes = resident_bytes(inputs_.set);
-    if (inputs_.validation != nullptr) bytes += resident_bytes(*inputs_.validation);
+    std::uint64_t bytes = set_bytes(inputs_.set);
+    if (inputs_.validation != nullptr) bytes += set_bytes(*inputs_.validation);
     return bytes;
   }
 
@@ -248,7 +247,7 @@ class Run {
           {options_.seed, static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(first + i)});
       const auto features = kept_features(packed[i].pack.input);
       losses[i] = run_pack(inputs_.trained, inputs_.teacher, packed[i].pack, options_.objective,
-                           {.kept_layers = plan_.kept_layers,
+                           {.kept_layers = result_.plan.kept_layers,
                             .features = features ? &*features : nullptr,
                             .gradients = buffer(i)});
     };
@@ -428,7 +427,7 @@ class Run {
             {"seconds", result_.seconds},
             {"tokens", result_.tokens},
             {"trained_numbers", inputs_.trained.parameters.values.numel()},
-            {"planned_memory_bytes", plan_.total()},
+            {"planned_memory_bytes", result_.plan.total()},
             {"peak_memory_bytes", result_.peak_memory_bytes}};
   }
 
@@ -436,7 +435,7 @@ class Run {
   const TrainingOptions& options_;
   SampleOrder order_;
   std::int64_t steps_;
-  MemoryPlan plan_;  ///< before the folder, so that too little memory leaves nothing behind
+  TrainingResult result_;  ///< planned before the folder: too little memory leaves nothing behind
   TrainingFolder folder_;
   OptimizerState state_;
   std::vector<at::Tensor> buffers_;  ///< gradients of the packs that run beside the first
@@ -446,7 +445,6 @@ class Run {
   std::unique_ptr<EventFileWriter> events_;
   Clock::time_point begun_;
   Clock::time_point saved_;
-  TrainingResult result_;
 };
 
 }  // namespace

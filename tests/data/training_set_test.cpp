@@ -270,8 +270,8 @@ TEST(TrainingSet, SaysWhatItsSamplesTakeInMemory) {
     return open_training_set(files, small_tokenizer(), small_options());
   };
   const TrainingSet once = opened({file});
-  EXPECT_GT(resident_bytes(once), 8 * once.counts.tokens + 2 * sizeof(TrainingSample));
-  EXPECT_EQ(resident_bytes(opened({file, file, file})), 3 * resident_bytes(once));
+  EXPECT_GT(set_bytes(once), 8 * once.counts.tokens + 2 * sizeof(TrainingSample));
+  EXPECT_EQ(set_bytes(opened({file, file, file})), 3 * set_bytes(once));
 }
 
 TEST(TrainingSet, HasAFingerprintOfWhatIsTrainedOn) {
