@@ -11,8 +11,8 @@ run=${demo}/run
 model=${demo}/model
 budgets=(10 25 40)
 methods=(math nonmath mixed random)
-heal=(--steps 40 --batch 64 --learning-rate 1e-3 --warmup 0.1 --normalize samples --workers "$(nproc)"
-  --pack-tokens 2048 --cache-vision "${demo}/vision-cache")
+source examples/demo-model/recipe.sh
+heal+=(--cache-vision "${demo}/vision-cache")
 
 title() { printf '\n== %s\n' "$1"; }
 
@@ -66,9 +66,7 @@ for split in train test; do
   quiet .venv/bin/python examples/demo-model/make_data.py easy-vqa "${demo}/vqa-${split}" --split "${split}"
 done
 quiet .venv/bin/python examples/demo-model/make_data.py mix --out "${demo}/heal.jsonl" \
-  --folders "${demo}/problems" "${demo}/scenes" "${demo}/vqa-train" --short 0.5 \
-  --keep math/rephrase=0.1 math/verify=0.1 math/formalize=0.2 scenes/entities=0.2 scenes/grounding=0.2 \
-  easy-vqa=0.03
+  --folders "${demo}/problems" "${demo}/scenes" "${demo}/vqa-train" "${heal_mix[@]}"
 # A hundred of the training questions, from all over the file: those of one picture stand together.
 awk 'NR % 385 == 0' "${demo}/vqa-train/questions.jsonl" | sed 's|images/|vqa-train/images/|' >"${demo}/nonmath.jsonl"
 head -n 50 "${demo}/scenes/scenes.jsonl" | sed 's|images/|scenes/images/|' >>"${demo}/nonmath.jsonl"

@@ -19,6 +19,7 @@ model=${2:-${here}/model}
 espalier=${ESPALIER:-bin/espalier}
 python=${PYTHON:-.venv/bin/python}
 mkdir -p "${work}"
+source "${here}/recipe.sh"
 
 draw() { # OUT ARGUMENTS...
   [[ -e ${work}/$1 ]] || "${espalier}" synth "${work}/$1" "${@:2}" --quiet
@@ -44,12 +45,12 @@ draw scenes --domain scenes --count 1000 --split test --seed 102
 easy_vqa test
 questions_of problems exact answer
 questions_of problems final working
-asked=()
+everything=()
 for file in problems/answer problems/working scenes/questions easy-vqa-test/questions; do
-  asked+=(--questions "${work}/${file}.jsonl")
+  everything+=(--questions "${work}/${file}.jsonl")
 done
-ask gates/eval/base "${model}" "${asked[@]}"
-ask gates/eval/blind "${model}" "${asked[@]}" --limit 2000 --shuffle-pictures
+ask gates/eval/base "${model}" "${everything[@]}"
+ask gates/eval/blind "${model}" "${everything[@]}" --limit 2000 --shuffle-pictures
 "${espalier}" report "${work}/gates" --force --quiet
 
 # ---- what is left without some of its layers
@@ -102,26 +103,20 @@ done
 draw heal-problems --domain math --count 1500 --seed 5
 draw heal-scenes --domain scenes --count 500 --seed 5
 [[ -e ${work}/heal.jsonl ]] || "${python}" "${here}/make_data.py" mix --out "${work}/heal.jsonl" \
-  --folders "${work}"/{heal-problems,heal-scenes,easy-vqa-train} --short 0.5 \
-  --keep math/rephrase=0.1 math/verify=0.1 math/formalize=0.2 scenes/entities=0.2 scenes/grounding=0.2 \
-  easy-vqa=0.03
-asked=()
-for file in problems/answer problems/working scenes/questions easy-vqa-test/questions; do
-  asked+=(--questions "${work}/${file}.jsonl")
-done
+  --folders "${work}"/{heal-problems,heal-scenes,easy-vqa-train} "${heal_mix[@]}"
 
 heal() { # NAME MODEL ARGUMENTS...
-  [[ -e ${work}/adapters/$1/README.md ]] || "${espalier}" finetune "$2" --data "${work}/heal.jsonl" --steps 40 \
-    --batch 64 --learning-rate 1e-3 --warmup 0.1 --normalize samples --workers 2 --pack-tokens 2048 \
-    --cache-vision "${work}/vision-cache" --out "${work}/adapters/$1" --quiet "${@:3}"
-  ask "healed/eval/$1" "$2" --adapter "${work}/adapters/$1" "${asked[@]}" --limit 1000
+  grep -qs '"complete": true' "${work}/adapters/$1/training.json" ||
+    "${espalier}" finetune "$2" --data "${work}/heal.jsonl" "${heal[@]}" \
+      --cache-vision "${work}/vision-cache" --out "${work}/adapters/$1" --quiet "${@:3}"
+  ask "healed/eval/$1" "$2" --adapter "${work}/adapters/$1" "${everything[@]}" --limit 1000
 }
 
-ask healed/eval/base "${model}" "${asked[@]}" --limit 1000
+ask healed/eval/base "${model}" "${everything[@]}" --limit 1000
 heal control "${model}"
 for criterion in math mixed; do
   plan=${run}/${criterion}-25.plan.json
-  ask "healed/eval/${criterion}" "${plan}" "${asked[@]}" --limit 1000
+  ask "healed/eval/${criterion}" "${plan}" "${everything[@]}" --limit 1000
   heal "${criterion}-sft" "${plan}"
   heal "${criterion}-kd" "${plan}" --teacher "${model}" --loss kd
 done
