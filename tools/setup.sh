@@ -20,7 +20,7 @@ readonly needed=(
   libjpeg62-turbo-dev libpng-dev libwebp-dev libssl-dev libxxhash-dev libtomlplusplus-dev
   libgtest-dev libgmock-dev
   libcairo2-dev libpango1.0-dev libfontconfig-dev
-  gnuplot-nox fonts-dejavu-core fonts-liberation fonts-freefont-ttf fonts-comic-neue
+  gnuplot-nox fonts-dejavu-core fonts-liberation fonts-freefont-ttf
 )
 # What makes building quicker and checks the style; nothing stops without these.
 readonly helpful=(ccache mold clang-format-16)

@@ -92,24 +92,26 @@ ProblemAnswers unknown_answers(const Problem& problem) {
   const int a = problem.numbers.at(0);
   const int b = problem.numbers.at(1);
   const std::string text = text_of(problem);
-  const auto answers = [&](int x, char inverse, const std::string& rephrase) {
-    const std::string working = fmt::format("{}, x={}{}{}={}", text, b, inverse, a, x);
-    return ProblemAnswers{.cot = with_answer(working, std::to_string(x)),
+  const auto answers = [&](int x, const std::string& steps, const std::string& rephrase) {
+    return ProblemAnswers{.cot = with_answer(fmt::format("{}, {}", text, steps), std::to_string(x)),
                           .direct = std::to_string(x),
                           .rephrase = rephrase,
                           .formalize = spaced(expression_of(problem)),
                           .verify = fmt::format("Solvable. It asks for x in {}.", text)};
   };
-  if (problem.form == "x+a=b") {
-    return answers(b - a, '-', fmt::format("Which number plus {} gives {}?", a, b));
-  }
-  if (problem.form == "a+x=b") {
-    return answers(b - a, '-', fmt::format("{} plus which number gives {}?", a, b));
+  if (problem.form == "a*x+b=c") {
+    const int c = problem.numbers.at(2);
+    return answers((c - b) / a,
+                   fmt::format("{0}x={1}-{2}={3}, x={3}/{0}={4}", a, c, b, c - b, (c - b) / a),
+                   fmt::format("{} times which number, plus {}, gives {}?", a, b, c));
   }
   if (problem.form == "x-a=b") {
-    return answers(b + a, '+', fmt::format("Which number minus {} gives {}?", a, b));
+    return answers(b + a, fmt::format("x={}+{}={}", b, a, b + a),
+                   fmt::format("Which number minus {} gives {}?", a, b));
   }
-  return answers(b / a, '/', fmt::format("{} times which number gives {}?", a, b));
+  return answers(b - a, fmt::format("x={}-{}={}", b, a, b - a),
+                 problem.form == "x+a=b" ? fmt::format("Which number plus {} gives {}?", a, b)
+                                         : fmt::format("{} plus which number gives {}?", a, b));
 }
 
 char compare(int a, int b) { return a < b ? '<' : a > b ? '>' : '='; }

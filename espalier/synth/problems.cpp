@@ -60,8 +60,9 @@ Problem draw_unknown(Random& random) {
   const std::uint64_t form = random.below(4);
   if (form == 3) {
     const int factor = draw(random, 2, 9);
-    problem.form = "a*x=b";
-    problem.numbers = {factor, factor * draw(random, 1, 12)};
+    const int added = draw(random, 1, 9);
+    problem.form = "a*x+b=c";
+    problem.numbers = {factor, added, factor * draw(random, 1, 9) + added};
     return problem;
   }
   const int x = draw(random, 1, 20);

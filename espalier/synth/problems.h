@@ -41,7 +41,7 @@ bool is_split_by_rendering(ProblemKind kind);
 /// A problem in numbers.
 struct Problem {
   ProblemKind kind;
-  /// How the numbers stand, `a` the first of them: "a+b-c", "x-a=b", "a*x=b", "a?b"; of a table
+  /// How the numbers stand, `a` the first of them: "a+b-c", "x-a=b", "a*x+b=c", "a?b"; of a table
   /// what is to be added up: "row 1", "col 2".
   std::string form;
   std::vector<int> numbers;  ///< of a table the four cells, row by row
@@ -55,11 +55,11 @@ Problem draw_problem(ProblemKind kind, Split split, Random& random);
 /// changing what is to be worked out in order. `38+25` and `25+38` have the same content.
 std::string content_of(const Problem& problem);
 
-/// The problem in ASCII, as answers quote it: "38+25", "7*8", "3x=12", "37 ? 52",
+/// The problem in ASCII, as answers quote it: "38+25", "7*8", "3x+4=19", "37 ? 52",
 /// "3 8 / 5 2, row 2". `*` multiplies; `x` is the unknown alone.
 std::string text_of(const Problem& problem);
 
-/// The form with its numbers in their places: "38+25", "3*x=12", "37?52". Not of a table.
+/// The form with its numbers in their places: "38+25", "3*x+4=19", "37?52". Not of a table.
 std::string expression_of(const Problem& problem);
 
 /// The two cells of a table that are to be added up.

@@ -11,9 +11,9 @@ import subprocess
 import sys
 
 STAGES = ["text", "see", "signs", "read", "joint-1", "joint-2", "joint-3", "joint-4", "joint-5",
-          "joint-6"]
+          "joint-6", "joint-7", "joint-8", "joint-9"]
 SOURCES = ["math/formalize", "math/cot", "math/direct", "scenes/caption", "easy-vqa"]
-SMOOTH = 25  # steps
+SMOOTH = 50  # steps
 
 
 def block_of(source):

@@ -114,7 +114,7 @@ heal() { # NAME MODEL ARGUMENTS...
 
 ask healed/eval/base "${model}" "${everything[@]}" --limit 1000
 heal control "${model}"
-for criterion in math mixed; do
+for criterion in math nonmath; do
   plan=${run}/${criterion}-25.plan.json
   ask "healed/eval/${criterion}" "${plan}" "${everything[@]}" --limit 1000
   heal "${criterion}-sft" "${plan}"

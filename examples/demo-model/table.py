@@ -20,8 +20,8 @@ SPELLED = {"easy-vqa": "easy-VQA", "answer": "math, answer only", "working": "ma
 HEALED = {
     "base": "unpruned", "control": "the control: unpruned, by the same recipe",
     "math": "without {} (`math`)", "math-sft": "healed by next token", "math-kd": "healed from the parent (`kd`)",
-    "mixed": "without {} (`mixed`)", "mixed-sft": "healed by next token",
-    "mixed-kd": "healed from the parent (`kd`)",
+    "nonmath": "without {} (`nonmath`)", "nonmath-sft": "healed by next token",
+    "nonmath-kd": "healed from the parent (`kd`)",
 }
 
 

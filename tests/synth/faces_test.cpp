@@ -28,9 +28,9 @@ TEST(FindFaces, NamesThePackageOfAMissingFace) {
   fs::create_directory(fonts / "a");
   for (const Face& face : kFaces) test::write_quickly(fonts / "a" / face.file, "");
   EXPECT_EQ(find_faces({fonts.path()}).size(), kFaces.size());
-  fs::remove(fonts / "a" / "ComicNeue-Bold.otf");
+  fs::remove(fonts / "a" / "FreeMonoBold.ttf");
   EXPECT_THAT(test::input_error([&] { find_faces({fonts.path()}); }),
-              AllOf(HasSubstr("Comic Neue"), HasSubstr("apt-get install fonts-comic-neue")));
+              AllOf(HasSubstr("FreeMono"), HasSubstr("apt-get install fonts-freefont-ttf")));
   EXPECT_THAT(test::input_error([&] { find_faces({fonts / "nowhere"}); }), HasSubstr("nowhere"));
 }
 

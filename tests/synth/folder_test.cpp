@@ -82,7 +82,7 @@ TEST(SynthFolder, HasPicturesConversationsQuestionsAndSources) {
   EXPECT_EQ(summary["schema"], 1);
   EXPECT_EQ(summary["counts"]["pictures"], 40);
   EXPECT_EQ(summary["options"]["split"], "train");
-  EXPECT_THAT(summary["faces"], SizeIs(8));
+  EXPECT_THAT(summary["faces"], SizeIs(7));
   std::uint64_t of_kinds = 0;
   for (const auto& [kind, number] : counts.kinds) of_kinds += number;
   EXPECT_EQ(of_kinds, 40U);

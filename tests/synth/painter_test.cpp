@@ -68,7 +68,7 @@ TEST_F(Painter, WritesTheSignsOfPrint) {
   EXPECT_EQ(drawn_text(sum_, style), "38+25=?");
   EXPECT_EQ(drawn_text({ThreeTerms, "a-b+c", {9, 5, 1}}, style), "9\u22125+1=?");
   EXPECT_EQ(drawn_text({OneDigitProduct, "a*b", {7, 8}}, style), "7\u00d78=?");
-  EXPECT_EQ(drawn_text({Unknown, "a*x=b", {3, 12}}, style), "3x=12");
+  EXPECT_EQ(drawn_text({Unknown, "a*x+b=c", {3, 4, 19}}, style), "3x+4=19");
   EXPECT_EQ(drawn_text({Comparison, "a?b", {37, 52}}, style), "37 ? 52");
   style.spaces = true;
   style.ending = "=";

@@ -111,12 +111,12 @@ const std::vector<Expected> kExpected = {
       .rephrase = "Which number minus 7 gives 8?",
       .formalize = "x - 7 = 8",
       .verify = "Solvable. It asks for x in x-7=8."}},
-    {{Unknown, "a*x=b", {3, 12}},
-     {.cot = "3x=12, x=12/3=4. Answer: 4",
-      .direct = "4",
-      .rephrase = "3 times which number gives 12?",
-      .formalize = "3 * x = 12",
-      .verify = "Solvable. It asks for x in 3x=12."}},
+    {{Unknown, "a*x+b=c", {3, 4, 19}},
+     {.cot = "3x+4=19, 3x=19-4=15, x=15/3=5. Answer: 5",
+      .direct = "5",
+      .rephrase = "3 times which number, plus 4, gives 19?",
+      .formalize = "3 * x + 4 = 19",
+      .verify = "Solvable. It asks for x in 3x+4=19."}},
     {{Comparison, "a?b", {37, 52}},
      {.cot = "37 ? 52: 3<5. Answer: <",
       .direct = "<",
@@ -184,7 +184,9 @@ int check_steps(const std::string& working) {
     const std::size_t end = std::min(working.find_first_of(" ,:.", begin), working.size());
     std::string step = working.substr(begin, end - begin);
     begin = end + 1;
-    if (step.starts_with("x=")) step.erase(0, 2);
+    // What x or a multiple of it is, "x=15-7=8", "3x=19-4=15".
+    const std::size_t x = step.find("x=");
+    if (x != std::string::npos) step.erase(0, x + 2);
     const std::size_t equals = step.rfind('=');
     if (equals == std::string::npos || step.find('x') != std::string::npos) continue;
     EXPECT_EQ(value_of(step.substr(0, equals)), std::stoi(step.substr(equals + 1))) << working;
@@ -216,7 +218,7 @@ TEST(ProblemAnswers, AreRightForEveryProblemThatIsDrawn) {
 TEST(Question, IsTheProblemInText) {
   EXPECT_EQ(question_of({TwoDigitSum, "a+b", {38, 25}}), "38+25=?");
   EXPECT_EQ(question_of({ThreeTerms, "a-b-c", {14, 9, 5}}), "14-9-5=?");
-  EXPECT_EQ(question_of({Unknown, "a*x=b", {3, 12}}), "3x=12");
+  EXPECT_EQ(question_of({Unknown, "a*x+b=c", {3, 4, 19}}), "3x+4=19");
   EXPECT_EQ(question_of({Comparison, "a?b", {37, 52}}), "37 ? 52");
   EXPECT_EQ(question_of({Table, "row 2", {3, 8, 5, 2}}), "3 8 / 5 2, row 2");
 }

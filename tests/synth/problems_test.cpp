@@ -47,7 +47,7 @@ TEST(ProblemContent, DiffersWhereTheProblemsDo) {
       content(TwoDigitSum, "a+b", {38, 25}),   content(TwoDigitDifference, "a-b", {38, 25}),
       content(OneDigitSum, "a+b", {3, 2}),     content(OneDigitProduct, "a*b", {3, 2}),
       content(Comparison, "a?b", {38, 25}),    content(Unknown, "x+a=b", {7, 15}),
-      content(Unknown, "x-a=b", {7, 15}),      content(Unknown, "a*x=b", {7, 14}),
+      content(Unknown, "x-a=b", {7, 15}),      content(Unknown, "a*x+b=c", {7, 1, 15}),
       content(ThreeTerms, "a-b+c", {9, 5, 3}), content(ThreeTerms, "a-b+c", {9, 3, 5}),
       content(ThreeTerms, "a+b+c", {9, 3, 5}), content(Table, "row 1", {1, 2, 3, 4}),
       content(Table, "col 1", {1, 2, 3, 4}),   content(Table, "row 1", {2, 1, 3, 4}),
@@ -120,10 +120,11 @@ TEST(DrawProblem, StaysInItsRanges) {
     const auto unknown = draw_problem(ProblemKind::Unknown, Split::Train, random);
     const int a = unknown.numbers[0];
     const int b = unknown.numbers[1];
-    const int x = unknown.form == "a*x=b" ? b / a : unknown.form == "x-a=b" ? a + b : b - a;
+    const bool multiple = unknown.form == "a*x+b=c";
+    if (multiple) EXPECT_EQ((unknown.numbers[2] - b) % a, 0);
+    const int x = multiple ? (unknown.numbers[2] - b) / a : unknown.form == "x-a=b" ? a + b : b - a;
     EXPECT_GE(x, 1);
     EXPECT_LE(x, 20);
-    EXPECT_TRUE(unknown.form != "a*x=b" || b % a == 0);
 
     const auto table = draw_problem(ProblemKind::Table, Split::Train, random);
     EXPECT_EQ(table.numbers.size(), 4U);
@@ -150,7 +151,7 @@ TEST(ProblemText, IsWhatAnswersQuote) {
   using enum ProblemKind;
   EXPECT_EQ(text_of({OneDigitProduct, "a*b", {7, 8}}), "7*8");
   EXPECT_EQ(text_of({ThreeTerms, "a+b-c", {14, 9, 5}}), "14+9-5");
-  EXPECT_EQ(text_of({Unknown, "a*x=b", {3, 12}}), "3x=12");
+  EXPECT_EQ(text_of({Unknown, "a*x+b=c", {3, 4, 19}}), "3x+4=19");
   EXPECT_EQ(text_of({Unknown, "x-a=b", {7, 8}}), "x-7=8");
   EXPECT_EQ(text_of({Comparison, "a?b", {37, 52}}), "37 ? 52");
   EXPECT_EQ(text_of({Table, "row 2", {3, 8, 5, 2}}), "3 8 / 5 2, row 2");
