@@ -121,7 +121,9 @@ TEST(DrawProblem, StaysInItsRanges) {
     const int a = unknown.numbers[0];
     const int b = unknown.numbers[1];
     const bool multiple = unknown.form == "a*x+b=c";
-    if (multiple) EXPECT_EQ((unknown.numbers[2] - b) % a, 0);
+    if (multiple) {
+      EXPECT_EQ((unknown.numbers[2] - b) % a, 0);
+    }
     const int x = multiple ? (unknown.numbers[2] - b) / a : unknown.form == "x-a=b" ? a + b : b - a;
     EXPECT_GE(x, 1);
     EXPECT_LE(x, 20);
