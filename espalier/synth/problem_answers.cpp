@@ -101,8 +101,8 @@ ProblemAnswers unknown_answers(const Problem& problem) {
   };
   if (problem.form == "a*x+b=c") {
     const int c = problem.numbers.at(2);
-    return answers((c - b) / a,
-                   fmt::format("{0}x={1}-{2}={3}, x={3}/{0}={4}", a, c, b, c - b, (c - b) / a),
+    const int x = (c - b) / a;
+    return answers(x, fmt::format("{0}x={1}-{2}={3}, x={3}/{0}={4}", a, c, b, c - b, x),
                    fmt::format("{} times which number, plus {}, gives {}?", a, b, c));
   }
   if (problem.form == "x-a=b") {
